@@ -1,0 +1,1 @@
+//! Users, things, channels, connections and the access they give.

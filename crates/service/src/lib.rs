@@ -1,0 +1,16 @@
+//! What every process of Thalweg has: API errors, the clock, access look-up, the change feed, and the HTTP server.
+//!
+//! Nothing here knows a route, a table or a file format: services are built from these parts, and depend on no
+//! other service.
+
+pub mod access_cache;
+pub mod authority;
+pub mod clock;
+pub mod credentials;
+pub mod error;
+pub mod extract;
+pub mod feed;
+pub mod server;
+pub mod telemetry;
+
+pub use error::ApiError;

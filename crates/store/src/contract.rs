@@ -1,0 +1,229 @@
+//! The trait every store implements, and what it promises.
+
+use async_trait::async_trait;
+use domain::{
+    BucketWidth, ChannelId, ChannelProfile, Position, Protocol, ReceivedAt, Record, Subtopic, ThingId,
+    Timestamp,
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A store of records as time series.
+///
+/// * A row is known by channel, publisher, subtopic, name, unit and time. Writing it again replaces it whole if its
+///   version ([`WriteRow::received`]) is later or equal, and changes nothing if it is earlier.
+/// * `append` is atomic: after a crash all of a batch is there, with its positions, or nothing of it and an earlier
+///   position; a batch is never there without the ones before it.
+/// * Counts are exact: they are those of the rows, at some moment during the call.
+/// * Nothing of a purged channel or publisher is ever stored or shown again.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Stores rows, and beside them how far their consumer has come. The answer means that the rows can be read and
+    /// survive a crash of this process; [`Store::persist`] makes them survive a crash of the machine.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing of the batch was stored, and the same batch may be appended again.
+    async fn append(&self, batch: WriteBatch) -> Result<(), StoreError>;
+
+    /// Makes everything appended so far survive a crash of the machine.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if that could not be done.
+    async fn persist(&self) -> Result<(), StoreError>;
+
+    /// The last positions that came with a batch, one per lane; empty where this store keeps none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if they can't be read.
+    async fn resume_after(&self) -> Result<Vec<Position>, StoreError>;
+
+    /// The blocks of a channel that may hold rows of the range, in order of bucket in the direction, then of shard;
+    /// at most `limit`, but always whole buckets, and going on `after` a bucket where one is given.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if they can't be read.
+    async fn blocks(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Block>, StoreError>;
+
+    /// The first rows of each scan, in its order.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if they can't be read.
+    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError>;
+
+    /// How many rows the channel has in each window of the level that starts within the range, in ascending order;
+    /// windows without rows are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if they can't be read.
+    async fn counts(
+        &self,
+        channel: ChannelId,
+        level: CountLevel,
+        range: TimeRange,
+    ) -> Result<Vec<TimeCount>, StoreError>;
+
+    /// Deletes all rows of a channel or of a publisher, for ever. Hidden at once when it answers, and durable; the
+    /// space comes back later. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: ask again.
+    async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError>;
+}
+
+/// What one flush of a writer stores.
+#[derive(Debug, Clone, Default)]
+pub struct WriteBatch {
+    /// In the order they were accepted.
+    pub rows: Vec<WriteRow>,
+    /// How far the consumer has come with this batch, one per lane.
+    pub positions: Vec<Position>,
+}
+
+/// One record on its way into the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteRow {
+    /// The channel it belongs to.
+    pub channel: ChannelId,
+    /// The channel's profile, which decides the row's place.
+    pub profile: ChannelProfile,
+    /// The row.
+    pub row: Row,
+}
+
+/// One record as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The thing that published it.
+    pub publisher: ThingId,
+    /// The subtopic it was published to.
+    pub subtopic: Subtopic,
+    /// How it came.
+    pub protocol: Protocol,
+    /// When it was received: the row's version.
+    pub received: ReceivedAt,
+    /// The measurement.
+    pub record: Record,
+}
+
+/// A row's place within its channel. Its order is the order of reads with `dir=asc`; ties of time go by publisher,
+/// subtopic, name and unit, in either direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowKey {
+    /// Time of the measurement.
+    pub time: Timestamp,
+    /// The thing that published it.
+    pub publisher: ThingId,
+    /// The subtopic it was published to.
+    pub subtopic: Subtopic,
+    /// The resolved name.
+    pub name: String,
+    /// The unit, or nothing.
+    pub unit: String,
+}
+
+/// A part of a channel that is stored together: one bucket of record time, one shard of publishers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Block {
+    /// Number of the bucket, see [`BucketWidth::bucket_of`].
+    pub bucket: i64,
+    /// Number of the shard, below [`SHARDS`](domain::limits::SHARDS).
+    pub shard: u16,
+}
+
+/// Which rows of a block to read.
+#[derive(Debug, Clone)]
+pub struct BlockScan {
+    /// The block.
+    pub block: Block,
+    /// Rows of these times only.
+    pub range: TimeRange,
+    /// Newest or oldest first.
+    pub direction: Direction,
+    /// Begin behind this row, whether it is in this block or not.
+    pub after: Option<RowKey>,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+/// The order of reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Newest first: `dir=desc`.
+    Descending,
+    /// Oldest first: `dir=asc`.
+    Ascending,
+}
+
+/// Times from `from` (inclusive) to `to` (exclusive; `None`: to the end of time, inclusive).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRange {
+    /// First time in the range.
+    pub from: Timestamp,
+    /// First time past it.
+    pub to: Option<Timestamp>,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: Self = Self { from: Timestamp::MIN, to: None };
+
+    /// Whether the range holds the time.
+    pub fn contains(&self, time: Timestamp) -> bool {
+        time >= self.from && self.to.is_none_or(|to| time < to)
+    }
+
+    /// Whether no time at all is in the range.
+    pub fn is_empty(&self) -> bool {
+        self.to.is_some_and(|to| to <= self.from)
+    }
+}
+
+/// Widths of the windows that rows are counted in. Windows start at whole multiples of their width since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CountLevel {
+    /// 1 s.
+    Finest,
+    /// 128 s.
+    Fine,
+    /// 16,384 s, about 4.5 hours.
+    Coarse,
+    /// 2,097,152 s, about 24 days.
+    Coarsest,
+}
+
+/// How many rows a window holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeCount {
+    /// Start of the window, in seconds since the epoch.
+    pub start_seconds: i64,
+    /// Rows in it, at least 1.
+    pub rows: u64,
+}
+
+/// What to delete for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PurgeTarget {
+    /// Every row of a channel.
+    Channel(ChannelId),
+    /// Every row that a thing published, in any channel.
+    Publisher(ThingId),
+}
+
+/// Why the store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was changed: try again, now or when the store is back.
+    #[error("store is unavailable")]
+    Unavailable(#[source] BoxError),
+    /// The stored data can't be understood; a person has to look.
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
+}

@@ -1,0 +1,11 @@
+//! Records as time series: the store's trait, its contract suite, the embedded store, and the planner over them.
+//!
+//! The store never sees a pack, a key or a user: resolved records go in, rows in order of time come out.
+
+mod contract;
+pub mod planner;
+
+pub use contract::{
+    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
+    TimeRange, WriteBatch, WriteRow,
+};

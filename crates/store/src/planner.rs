@@ -1,0 +1,1 @@
+//! Answers queries (range, filter, page, cursor, total) over any [`Store`](crate::Store).

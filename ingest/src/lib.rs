@@ -1,0 +1,1 @@
+//! HTTP publish: checks the key, validates the pack, appends it to the log.

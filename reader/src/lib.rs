@@ -1,0 +1,1 @@
+//! Serves stored records as time series over REST.

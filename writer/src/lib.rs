@@ -1,0 +1,1 @@
+//! Moves entries from the log into the store.
