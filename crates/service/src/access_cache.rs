@@ -1,1 +1,191 @@
-//! Filled in by the next commit.
+//! Grants in memory, so that publishing asks nobody, and a revocation is in force when its answer arrives.
+//!
+//! A grant is never used past a change of its thing or channel. Each cached one carries the feed position at which its
+//! fill began; a later change of either entity makes it invalid wherever it is, so a fill that races a revocation can't
+//! win: it is stored, and not believed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use domain::{ChannelId, Grant, KeyDigest};
+use moka::future::Cache;
+
+use crate::authority::{Authority, AuthorityError};
+use crate::feed::{Change, Feed, FeedPosition, Follower};
+
+/// How many grants are kept, and how long.
+#[derive(Debug, Clone)]
+pub struct AccessCacheConfig {
+    /// Grants of connected things, at most. One takes about 250 bytes.
+    pub grants_max: u64,
+    /// How long a grant is kept without being used. Revocation comes by the change feed, not by this.
+    pub grant_idle: Duration,
+    /// Refusals (unknown keys, things that are not connected), at most: they must not push out grants.
+    pub refusals_max: u64,
+    /// How long a refusal is kept.
+    pub refusal_life: Duration,
+}
+
+impl Default for AccessCacheConfig {
+    fn default() -> Self {
+        Self {
+            grants_max: 1_000_000,
+            grant_idle: Duration::from_secs(3_600),
+            refusals_max: 10_000,
+            refusal_life: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Changes that are remembered one by one. Past it, everything that is cached is asked for again.
+const CHANGES_MAX: usize = 100_000;
+
+/// How often a grant that became invalid while it was loaded is loaded again before the registry is asked uncached.
+const LOADS_MAX: usize = 3;
+
+/// A cache of grants in front of an [`Authority`].
+pub struct AccessCache {
+    authority: Arc<dyn Authority>,
+    changes: Arc<Changes>,
+    grants: Cache<Question, Known>,
+    refusals: Cache<Question, Known>,
+}
+
+type Question = (KeyDigest, ChannelId);
+
+/// An answer of the authority, and how old it may be.
+#[derive(Debug, Clone)]
+struct Known {
+    grant: Option<Grant>,
+    fill_began: FeedPosition,
+}
+
+impl Known {
+    fn is_grant(&self) -> bool {
+        self.grant.is_some_and(|grant| grant.connection.is_some())
+    }
+}
+
+/// Why a load put nothing into the cache of grants.
+#[derive(Debug)]
+enum NotGranted {
+    Refused(Known),
+    Unavailable(AuthorityError),
+}
+
+impl AccessCache {
+    /// An empty cache that follows the feed from its end.
+    pub fn new(config: &AccessCacheConfig, authority: Arc<dyn Authority>, feed: &Feed) -> Self {
+        let changes = Arc::new(Changes::default());
+        let end = feed.follow(Arc::clone(&changes) as Arc<dyn Follower>);
+        changes.seen.fetch_max(end.0, Ordering::AcqRel);
+        Self {
+            authority,
+            changes,
+            grants: Cache::builder().max_capacity(config.grants_max).time_to_idle(config.grant_idle).build(),
+            refusals: Cache::builder()
+                .max_capacity(config.refusals_max)
+                .time_to_live(config.refusal_life)
+                .build(),
+        }
+    }
+
+    /// What the thing with this key may do on this channel. `None`: no thing has this key.
+    ///
+    /// Requests that miss at the same time ask the authority once.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] if the grant is not cached and the authority can't be asked.
+    pub async fn grant(&self, key: KeyDigest, channel: ChannelId) -> Result<Option<Grant>, AuthorityError> {
+        let question = (key, channel);
+        for cache in [&self.grants, &self.refusals] {
+            if let Some(known) = cache.get(&question).await {
+                if self.changes.leave_valid(&known, channel) {
+                    return Ok(known.grant);
+                }
+                cache.invalidate(&question).await;
+            }
+        }
+        for _ in 0..LOADS_MAX {
+            let known = match self.grants.try_get_with(question, self.load(question)).await {
+                Ok(known) => known,
+                Err(not_granted) => match &*not_granted {
+                    NotGranted::Refused(known) => known.clone(),
+                    NotGranted::Unavailable(error) => return Err(AuthorityError(error.to_string().into())),
+                },
+            };
+            if self.changes.leave_valid(&known, channel) {
+                if !known.is_grant() {
+                    self.refusals.insert(question, known.clone()).await;
+                }
+                return Ok(known.grant);
+            }
+            self.grants.invalidate(&question).await;
+        }
+        self.authority.grant(&key, channel).await
+    }
+
+    async fn load(&self, (key, channel): Question) -> Result<Known, NotGranted> {
+        let fill_began = self.changes.seen();
+        let grant = self.authority.grant(&key, channel).await.map_err(NotGranted::Unavailable)?;
+        let known = Known { grant, fill_began };
+        if known.is_grant() { Ok(known) } else { Err(NotGranted::Refused(known)) }
+    }
+}
+
+impl std::fmt::Debug for AccessCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessCache").field("grants", &self.grants.entry_count()).finish_non_exhaustive()
+    }
+}
+
+/// The newest change of each entity.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Position of the newest change, written after the change is in `newest`.
+    seen: AtomicU64,
+    newest: RwLock<Newest>,
+}
+
+#[derive(Debug, Default)]
+struct Newest {
+    /// Whatever began to be filled before this is invalid.
+    floor: FeedPosition,
+    by_entity: HashMap<Change, FeedPosition>,
+}
+
+impl Changes {
+    fn seen(&self) -> FeedPosition {
+        FeedPosition(self.seen.load(Ordering::Acquire))
+    }
+
+    fn leave_valid(&self, known: &Known, channel: ChannelId) -> bool {
+        if known.fill_began == self.seen() {
+            return true;
+        }
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let unchanged =
+            |entity| newest.by_entity.get(&entity).is_none_or(|&changed_at| changed_at <= known.fill_began);
+        known.fill_began >= newest.floor
+            && unchanged(Change::Channel(channel))
+            && known.grant.is_none_or(|grant| unchanged(Change::Thing(grant.thing)))
+    }
+}
+
+impl Follower for Changes {
+    fn apply(&self, change: Change, at: FeedPosition) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        if newest.by_entity.len() >= CHANGES_MAX {
+            newest.by_entity.clear();
+            newest.floor = at;
+        }
+        newest.by_entity.insert(change, at);
+        drop(newest);
+        self.seen.store(at.0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use async_trait::async_trait;
+use domain::{ChannelProfile, ThingId};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::authority::ReadDenied;
+
+/// A registry of one thing and one channel, which can be held up in the middle of an answer.
+struct Registry {
+    grant: Mutex<Option<Grant>>,
+    asked: AtomicUsize,
+    /// An answer is taken from the registry, then waits for a permit.
+    answers: Semaphore,
+    reachable: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Authority for Registry {
+    async fn grant(&self, _: &KeyDigest, _: ChannelId) -> Result<Option<Grant>, AuthorityError> {
+        if !self.reachable.load(Ordering::SeqCst) {
+            return Err(AuthorityError("connection refused".into()));
+        }
+        let grant = *self.grant.lock().unwrap();
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.answers.acquire().await.unwrap().forget();
+        Ok(grant)
+    }
+
+    async fn user_read(&self, _: &str, _: ChannelId) -> Result<ChannelProfile, ReadDenied> {
+        Err(ReadDenied::InvalidToken)
+    }
+}
+
+const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+const THING: ThingId = ThingId::from_bytes([1; 16]);
+const CONNECTED: Grant =
+    Grant { thing: THING, connection: Some(ChannelProfile { bucket_width: domain::BucketWidth::Hour }) };
+const DISCONNECTED: Grant = Grant { thing: THING, connection: None };
+
+fn key() -> KeyDigest {
+    KeyDigest::from_bytes([7; 32])
+}
+
+struct World {
+    registry: Arc<Registry>,
+    feed: Arc<Feed>,
+    cache: Arc<AccessCache>,
+}
+
+impl World {
+    fn new(grant: Option<Grant>, permits: usize) -> Self {
+        let registry = Arc::new(Registry {
+            grant: Mutex::new(grant),
+            asked: AtomicUsize::new(0),
+            answers: Semaphore::new(permits),
+            reachable: true.into(),
+        });
+        let feed = Arc::new(Feed::default());
+        let cache = AccessCache::new(&AccessCacheConfig::default(), Arc::clone(&registry) as _, &feed);
+        Self { registry, feed, cache: Arc::new(cache) }
+    }
+
+    fn set(&self, grant: Option<Grant>, change: Change) {
+        *self.registry.grant.lock().unwrap() = grant;
+        self.feed.publish(&[change]);
+    }
+
+    async fn ask(&self) -> Option<Grant> {
+        self.cache.grant(key(), CHANNEL).await.unwrap()
+    }
+
+    fn asked(&self) -> usize {
+        self.registry.asked.load(Ordering::SeqCst)
+    }
+
+    /// Lets the tasks of this thread run until the registry has been asked so often.
+    async fn until_asked(&self, times: usize) {
+        while self.asked() < times {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grant_is_asked_for_once() {
+    let world = World::new(Some(CONNECTED), 100);
+    for _ in 0..3 {
+        assert_eq!(world.ask().await, Some(CONNECTED));
+    }
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_asked_for_once_and_ends_with_a_connection() {
+    for refused in [None, Some(DISCONNECTED)] {
+        let world = World::new(refused, 100);
+        for _ in 0..3 {
+            assert_eq!(world.ask().await, refused);
+        }
+        assert_eq!(world.asked(), 1);
+        world.set(Some(CONNECTED), Change::Channel(CHANNEL));
+        assert_eq!(world.ask().await, Some(CONNECTED));
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_thing_or_the_channel_ends_a_grant_and_others_do_not() {
+    for change in [Change::Thing(THING), Change::Channel(CHANNEL)] {
+        let world = World::new(Some(CONNECTED), 100);
+        world.ask().await;
+        world.set(Some(CONNECTED), Change::Thing(ThingId::from_bytes([9; 16])));
+        world.ask().await;
+        assert_eq!(world.asked(), 1);
+        world.set(Some(DISCONNECTED), change);
+        assert_eq!(world.ask().await, Some(DISCONNECTED));
+    }
+}
+
+#[tokio::test]
+async fn a_fill_that_races_a_revocation_does_not_win() {
+    let world = World::new(Some(CONNECTED), 0);
+    let early = tokio::spawn({
+        let cache = Arc::clone(&world.cache);
+        async move { cache.grant(key(), CHANNEL).await.unwrap() }
+    });
+    world.until_asked(1).await; // the old answer is on its way
+    world.set(Some(DISCONNECTED), Change::Thing(THING));
+    let late = tokio::spawn({
+        let cache = Arc::clone(&world.cache);
+        async move { cache.grant(key(), CHANNEL).await.unwrap() }
+    });
+    world.registry.answers.add_permits(100);
+    assert_eq!(late.await.unwrap(), Some(DISCONNECTED), "asked after the revocation was answered");
+    early.await.unwrap();
+    assert_eq!(world.ask().await, Some(DISCONNECTED));
+}
+
+#[tokio::test]
+async fn requests_that_miss_together_ask_once() {
+    let world = World::new(Some(CONNECTED), 0);
+    let requests: Vec<_> = (0..50)
+        .map(|_| {
+            let cache = Arc::clone(&world.cache);
+            tokio::spawn(async move { cache.grant(key(), CHANNEL).await.unwrap() })
+        })
+        .collect();
+    world.until_asked(1).await;
+    world.registry.answers.add_permits(100);
+    for request in requests {
+        assert_eq!(request.await.unwrap(), Some(CONNECTED));
+    }
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn past_the_bound_of_changes_everything_is_asked_again() {
+    let world = World::new(Some(CONNECTED), 100);
+    world.ask().await;
+    for i in 0..=CHANGES_MAX as u128 {
+        world.feed.publish(&[Change::Thing(ThingId::from_bytes((i + 100).to_be_bytes()))]);
+    }
+    world.ask().await;
+    assert_eq!(world.asked(), 2);
+    assert!(world.cache.changes.newest.read().unwrap().by_entity.len() <= CHANGES_MAX);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_gone_stops_only_what_is_not_cached() {
+    let world = World::new(Some(CONNECTED), 100);
+    world.ask().await;
+    world.registry.reachable.store(false, Ordering::SeqCst);
+    assert_eq!(world.ask().await, Some(CONNECTED));
+    assert!(world.cache.grant(key(), ChannelId::from_bytes([3; 16])).await.is_err());
+}
