@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use self::decimal::{NotSeconds, Seconds};
+
+pub(crate) mod decimal;
+
 /// When something was measured: nanoseconds since the Unix epoch, leap seconds not counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
@@ -23,6 +27,35 @@ impl Timestamp {
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
+
+    /// Reads decimal seconds since the epoch, exactly: `1276020076.001`, `1.276e9`, `-5`. The grammar is that of a JSON
+    /// number; what is finer than a nanosecond rounds half to even.
+    ///
+    /// # Errors
+    /// [`TimeError`]: the text is no number, or the number no time.
+    pub fn parse_seconds(text: &str) -> Result<Self, TimeError> {
+        let seconds = Seconds::parse(text.as_bytes()).map_err(|error| match error {
+            NotSeconds::Syntax => TimeError::Syntax,
+            NotSeconds::Range => TimeError::Range,
+        })?;
+        let nanos = seconds.add(Seconds::ZERO, 0).nanos;
+        i64::try_from(nanos).map(Self).map_err(|_| TimeError::Range)
+    }
+}
+
+/// Why a text is no [`Timestamp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// It is not a decimal number.
+    #[error("is not a number of seconds, such as 1276020076.001")]
+    Syntax,
+    /// It is a number, but no time that we can keep.
+    #[error(
+        "is outside of the times that can be kept, from {} to {} seconds",
+        Timestamp::MIN,
+        Timestamp::MAX
+    )]
+    Range,
 }
 
 /// Decimal seconds, exact, with at most 9 decimals and no zeros at the end: `1554381569.992`.
@@ -81,6 +114,19 @@ mod tests {
         ];
         for (nanos, text) in cases {
             assert_eq!(Timestamp::from_nanos(nanos).to_string(), text);
+            assert_eq!(Timestamp::parse_seconds(text), Ok(Timestamp::from_nanos(nanos)));
         }
+    }
+
+    #[test]
+    fn a_number_that_is_no_time_is_told_from_a_text_that_is_no_number() {
+        for text in ["9223372036.854775808", "-9223372036.8547758091", "1e10", "1e99999999999", "-1e400"] {
+            assert_eq!(Timestamp::parse_seconds(text), Err(TimeError::Range), "{text}");
+        }
+        for text in ["", "now", "1.", "+1", " 1", "1e", "NaN", "2010-06-08T18:01:16Z"] {
+            assert_eq!(Timestamp::parse_seconds(text), Err(TimeError::Syntax), "{text}");
+        }
+        let nearly = Timestamp::parse_seconds("9223372036.8547758074999999");
+        assert_eq!(nearly, Ok(Timestamp::MAX), "rounds before it is judged");
     }
 }
