@@ -1,1 +1,72 @@
-//! HTTP publish: checks the key, validates the pack, appends it to the log.
+//! Publishing over HTTP: checks the thing's key, validates the whole pack, and answers 202 once the log has it.
+//!
+//! Stateless. Never writes to the store, never asks the registry for what its cache knows, and never answers 202 for
+//! anything that a crash could still take away.
+
+mod body;
+mod publish;
+mod publisher;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use domain::limits;
+use domain::senml::PackLimits;
+use log::Log;
+use service::access_cache::AccessCache;
+use service::clock::ReceptionClock;
+
+/// Settings of one ingest node.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bytes of a body, before and after inflation.
+    pub body_bytes_max: usize,
+    /// Records of a pack.
+    pub pack: PackLimits,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
+    /// Bytes of memory that publishes in flight may take, from the first byte of a body to the log's answer; past it
+    /// they answer 503.
+    pub in_flight_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: limits::BODY_BYTES_MAX,
+            pack: PackLimits::default(),
+            body_timeout: Duration::from_secs(30),
+            in_flight_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// What an ingest node works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where accepted packs go.
+    pub log: Arc<dyn Log>,
+    /// Who may publish.
+    pub access: Arc<AccessCache>,
+    /// What stamps receptions.
+    pub clock: Arc<ReceptionClock>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// The routes of an ingest node.
+pub fn router(config: Config, parts: Parts) -> Router {
+    let app = Arc::new(publish::App::new(config, parts));
+    Router::new()
+        .route("/http/channels/{channel}/messages", post(publish::publish))
+        .route("/http/channels/{channel}/messages/", post(publish::publish))
+        .route("/http/channels/{channel}/messages/{*subtopic}", post(publish::publish))
+        .with_state(app)
+}

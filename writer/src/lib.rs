@@ -1,1 +1,232 @@
-//! Moves entries from the log into the store.
+//! Moves entries from the log into the store: resolves packs, stores their records in batches, commits what is stored.
+//!
+//! Never drops an entry: one that can't be stored ever goes to the dead letters with its reason, a store that is down
+//! is waited for, and an entry of a newer version stops the writer until it is upgraded.
+
+mod resolve;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Position;
+use domain::senml::PackLimits;
+use log::{BatchLimits, DeadLetter, Log, LogError, Subscription, Undeliverable};
+use service::telemetry::Chain;
+use store::{Store, StoreError, WriteBatch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::resolve::Resolved;
+
+/// The consumer group of the writers.
+pub const GROUP: &str = "writer";
+
+/// Settings of one writer.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How much is taken from the log at once. A pack is at most [`PackLimits::records_max`] records more than that.
+    pub batch: BatchLimits,
+    /// The limits that packs were accepted under, or wider ones.
+    pub pack: PackLimits,
+    /// How often the store is made durable and the log told how far it may forget.
+    pub commit_interval: Duration,
+    /// First and longest pause before a failed step is tried again; it doubles in between.
+    pub retry: (Duration, Duration),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch: BatchLimits { entries_max: 8_192, bytes_max: 1 << 20, linger: Duration::from_millis(5) },
+            pack: PackLimits::default(),
+            commit_interval: Duration::from_secs(1),
+            retry: (Duration::from_millis(50), Duration::from_secs(5)),
+        }
+    }
+}
+
+/// What a writer works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where entries come from.
+    pub log: Arc<dyn Log>,
+    /// Where records go.
+    pub store: Arc<dyn Store>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// Why a writer could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store does not say how far it has come.
+    #[error("the store does not say how far it has come")]
+    Store(#[from] StoreError),
+    /// The log can't be subscribed to.
+    #[error("the log can't be subscribed to")]
+    Log(#[from] LogError),
+}
+
+/// Writes until `shutdown`, then commits what is stored. What is not committed comes again at the next start, and
+/// lands in the same rows.
+///
+/// # Errors
+/// [`RunError`] if it could not begin; afterwards every failure is waited out.
+pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), RunError> {
+    let resume = parts.store.resume_after().await?;
+    let subscription = parts.log.subscribe(GROUP, &resume).await?;
+    let mut writer =
+        Writer { retry: Retry::new(config.retry), config, parts, subscription, stored: Vec::new(), shutdown };
+    writer.work().await;
+    writer.commit().await;
+    Ok(())
+}
+
+struct Writer {
+    config: Config,
+    parts: Parts,
+    subscription: Box<dyn Subscription>,
+    /// Positions whose records are stored, and not committed yet; one a lane.
+    stored: Vec<Position>,
+    retry: Retry,
+    shutdown: CancellationToken,
+}
+
+impl Writer {
+    async fn work(&mut self) {
+        let mut commit_due = Instant::now() + self.config.commit_interval;
+        loop {
+            let batch = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep_until(commit_due), if !self.stored.is_empty() => None,
+                batch = self.subscription.next_batch(&self.config.batch) => Some(batch),
+            };
+            match batch {
+                None => {
+                    self.commit().await;
+                    commit_due = Instant::now() + self.config.commit_interval;
+                }
+                Some(Ok(batch)) => {
+                    let resolved = resolve::in_background(batch, self.config.pack).await;
+                    if !self.keep(resolved).await {
+                        return;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::error!(error = %Chain(&error), "the log can't be read, trying again");
+                    if !self.retry.pause(&self.shutdown).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Buries what can't be stored and stores the rest, as often as it takes. `false`: stopped, or nothing behind this
+    /// batch may be written.
+    async fn keep(&mut self, resolved: Resolved) -> bool {
+        let Resolved { rows, positions, dead, obstacle } = resolved;
+        let stored =
+            self.bury(dead).await && self.append(WriteBatch { rows, positions: positions.clone() }).await;
+        if !stored {
+            return false;
+        }
+        for position in positions {
+            match self.stored.iter_mut().find(|stored| stored.lane == position.lane) {
+                Some(stored) => *stored = position,
+                None => self.stored.push(position),
+            }
+        }
+        let Some((position, obstacle)) = obstacle else { return true };
+        tracing::error!(?position, %obstacle, "the writer stops here until this program is upgraded; nothing is lost");
+        self.commit().await;
+        self.shutdown.cancelled().await;
+        false
+    }
+
+    async fn bury(&mut self, letters: Vec<DeadLetter>) -> bool {
+        for letter in &letters {
+            let DeadLetter { position, reason, .. } = letter;
+            tracing::error!(?position, reason, "an entry can't be stored and goes to the dead letters");
+        }
+        while !letters.is_empty() {
+            match self.parts.log.bury(letters.clone()).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "dead letters can't be kept, trying again")
+                }
+            }
+            if !self.retry.pause(&self.shutdown).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn append(&mut self, batch: WriteBatch) -> bool {
+        loop {
+            match self.parts.store.append(batch.clone()).await {
+                Ok(()) => {
+                    self.retry.reset();
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "the store takes no records, trying again")
+                }
+            }
+            if !self.retry.pause(&self.shutdown).await {
+                return false;
+            }
+        }
+    }
+
+    /// Only what the store has made durable may be forgotten by the log.
+    async fn commit(&mut self) {
+        if self.stored.is_empty() {
+            return;
+        }
+        if let Err(error) = self.parts.store.persist().await {
+            tracing::warn!(error = %Chain(&error), "the store can't make records durable, trying again later");
+            return;
+        }
+        match self.subscription.commit(&self.stored).await {
+            Ok(()) => self.stored.clear(),
+            Err(error) => tracing::warn!(error = %Chain(&error), "the log can't commit, trying again later"),
+        }
+    }
+}
+
+/// Says what stands in the way at a position, where a writer may not go on.
+type Obstacle = (Position, Undeliverable);
+
+/// Pauses that double, and end at once on shutdown.
+struct Retry {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Retry {
+    fn new((first, longest): (Duration, Duration)) -> Self {
+        Self { first, longest, next: first }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// `false`: shutdown came.
+    async fn pause(&mut self, shutdown: &CancellationToken) -> bool {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.longest);
+        tokio::select! {
+            () = shutdown.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use domain::ChannelId;
 use http::StatusCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -28,6 +29,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
             Err(rejection) => Err(ApiError::malformed(rejection.body_text()).code("malformed")),
         }
     }
+}
+
+/// The channel that a path of the data plane names.
+///
+/// A text that is no id is taken for the nil id, which is no channel's (ids are of version 4): it is answered as a channel
+/// that nobody is connected to, so that a thing learns nothing about which channels there are.
+pub fn channel_in_path(text: &str) -> ChannelId {
+    text.parse().unwrap_or(ChannelId::from_bytes([0; 16]))
 }
 
 /// Query parameters.

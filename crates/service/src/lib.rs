@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod error;
 pub mod extract;
 pub mod feed;
+pub mod health;
 pub mod server;
 pub mod telemetry;
 

@@ -1,0 +1,131 @@
+//! `POST /http/channels/{channel}/messages[/subtopic…]`: one SenML pack into the log.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use bytes::Bytes;
+use domain::senml::{self, ErrorCode, Format, Scratch, SenmlError};
+use domain::{Entry, Protocol, ReceivedAt};
+use http::{HeaderMap, StatusCode, header};
+use log::AppendError;
+use service::ApiError;
+use service::telemetry::Chain;
+use tokio::sync::Semaphore;
+
+use crate::body::{self, Encoding};
+use crate::publisher::Publisher;
+use crate::{Config, Parts};
+
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) parts: Parts,
+    /// Bytes that publishes in flight may still take.
+    free_bytes: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(config: Config, parts: Parts) -> Self {
+        let free_bytes = Semaphore::new(config.in_flight_bytes_max);
+        Self { config, parts, free_bytes }
+    }
+}
+
+/// Appends one pack: 202 once it is durable. Nothing is appended if any part of the request is refused.
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    publisher: Publisher,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let format = format_of(&headers)?;
+    let encoding = Encoding::from_headers(&headers)?;
+    let bytes = bytes_needed(&headers, encoding, app.config.body_bytes_max);
+    let _reserved = app.free_bytes.try_acquire_many(bytes).map_err(|_| {
+        ApiError::unavailable("too many packs are being received at once; send the same pack again")
+    })?;
+    let body = body::read(body, app.config.body_bytes_max, app.config.body_timeout).await?;
+    let payload = body::inflate(encoding, body, app.config.body_bytes_max)?;
+    let received = app.parts.clock.stamp();
+    check(format, &payload, received, &app.config)?;
+    let entry = Entry {
+        channel: publisher.channel,
+        profile: publisher.profile,
+        publisher: publisher.thing,
+        subtopic: publisher.subtopic,
+        protocol: Protocol::Http,
+        format,
+        received,
+        payload,
+    };
+    app.parts.log.append(vec![entry]).await.map_err(append_refusal)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn format_of(headers: &HeaderMap) -> Result<Format, ApiError> {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(Format::from_media_type)
+        .ok_or_else(|| {
+            ApiError::unsupported_media_type(
+                "Content-Type is not one of: application/senml+json, application/json",
+            )
+        })
+}
+
+/// What a publish takes besides its body.
+const PUBLISH_OVERHEAD_BYTES: usize = 4 << 10;
+
+/// Memory to set aside for a body before it is read: what it says, or the most it may be. One that is past the limit
+/// is refused while it is read.
+fn bytes_needed(headers: &HeaderMap, encoding: Encoding, bytes_max: usize) -> u32 {
+    let stated =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let body = stated.map_or(bytes_max, |bytes| bytes.min(bytes_max));
+    let inflated = if encoding == Encoding::Identity { 0 } else { bytes_max };
+    u32::try_from(PUBLISH_OVERHEAD_BYTES + body + inflated).unwrap_or(u32::MAX)
+}
+
+thread_local! {
+    /// Parsing buffers, one set a worker thread: they are used between two awaits only.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+fn check(format: Format, payload: &Bytes, received: ReceivedAt, config: &Config) -> Result<(), ApiError> {
+    SCRATCH
+        .with_borrow_mut(|scratch| senml::check(format, payload, received, &config.pack, scratch))
+        .map(|_| ())
+        .map_err(|error| pack_refusal(&error))
+}
+
+fn pack_refusal(error: &SenmlError) -> ApiError {
+    let mut refusal = match error.code() {
+        ErrorCode::TooLarge => ApiError::too_large(error.to_string()),
+        code => ApiError::malformed(error.to_string()).code(code.as_str()),
+    };
+    if let Some(record) = error.record() {
+        refusal = refusal.record(record);
+    }
+    if let Some(field) = error.field() {
+        refusal = refusal.field(field);
+    }
+    refusal
+}
+
+fn append_refusal(error: AppendError) -> ApiError {
+    match error {
+        AppendError::Busy => {
+            ApiError::unavailable("more packs arrive than can be kept; send the same pack again")
+        }
+        AppendError::Closed => {
+            ApiError::unavailable("this node takes no packs now; send the same pack again")
+        }
+        AppendError::Unknown { .. } => {
+            tracing::error!(error = %Chain(&error), "the log could not say whether a pack was kept");
+            ApiError::unavailable("it is not known whether the pack was kept; send the same pack again")
+        }
+    }
+}

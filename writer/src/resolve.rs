@@ -1,0 +1,117 @@
+//! From a batch of deliveries to rows and positions.
+//!
+//! Pure but for the logs; run off the async threads, because a batch may hold many thousand records.
+
+use domain::Position;
+use domain::senml::{self, PackLimits, Scratch};
+use log::{Batch, DeadLetter, Delivery, Undeliverable};
+use store::{Row, WriteRow};
+
+use crate::Obstacle;
+
+/// What a batch comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    pub(crate) rows: Vec<WriteRow>,
+    /// Last position of each lane that is done once the rows are stored and the dead buried.
+    pub(crate) positions: Vec<Position>,
+    pub(crate) dead: Vec<DeadLetter>,
+    /// What ended the batch early.
+    pub(crate) obstacle: Option<Obstacle>,
+}
+
+/// Resolves a batch on a blocking thread.
+pub(crate) async fn in_background(batch: Batch, limits: PackLimits) -> Resolved {
+    tokio::task::spawn_blocking(move || resolve(batch, &limits))
+        .await
+        .expect("resolving accepts any bytes without a panic (property tests of domain::senml)")
+}
+
+fn resolve(mut batch: Batch, limits: &PackLimits) -> Resolved {
+    let mut resolved = Resolved::default();
+    let newer = |delivery: &Delivery| matches!(delivery.entry, Err(Undeliverable::UnknownVersion(_)));
+    if let Some(at) = batch.deliveries.iter().position(newer) {
+        let position = batch.deliveries[at].position;
+        resolved.obstacle = batch.deliveries[at].entry.clone().err().map(|obstacle| (position, obstacle));
+        batch.deliveries.truncate(at);
+    }
+    resolved.positions = batch.last_positions();
+    let mut scratch = Scratch::default();
+    for Delivery { position, entry } in batch.deliveries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(damage) => {
+                tracing::error!(?position, %damage, "acknowledged packs can't be read back");
+                continue;
+            }
+        };
+        match senml::resolve(entry.format, &entry.payload, entry.received, limits, &mut scratch) {
+            Ok(records) => resolved.rows.extend(records.into_iter().map(|record| WriteRow {
+                channel: entry.channel,
+                profile: entry.profile,
+                row: Row {
+                    publisher: entry.publisher,
+                    subtopic: entry.subtopic.clone(),
+                    protocol: entry.protocol,
+                    received: entry.received,
+                    record,
+                },
+            })),
+            Err(error) => resolved.dead.push(DeadLetter { position, entry, reason: error.to_string() }),
+        }
+    }
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use domain::senml::Format;
+    use domain::{ChannelId, ChannelProfile, Entry, Lane, Protocol, ReceivedAt, Subtopic, ThingId};
+
+    use super::*;
+
+    fn at(offset: u64, entry: Result<&'static str, Undeliverable>) -> Delivery {
+        let entry = entry.map(|pack| Entry {
+            channel: ChannelId::from_bytes([1; 16]),
+            profile: ChannelProfile::default(),
+            publisher: ThingId::from_bytes([2; 16]),
+            subtopic: Subtopic::default(),
+            protocol: Protocol::Http,
+            format: Format::Json,
+            received: ReceivedAt::from_micros(1),
+            payload: Bytes::from_static(pack.as_bytes()),
+        });
+        Delivery { position: Position { lane: Lane(0), offset }, entry }
+    }
+
+    const GOOD: &str = r#"[{"n":"a","v":1},{"n":"b","v":2}]"#;
+
+    #[test]
+    fn what_can_never_be_stored_is_dead_and_what_follows_is_stored() {
+        let batch = Batch { deliveries: vec![at(4, Ok(GOOD)), at(5, Ok("[")), at(6, Ok(GOOD))] };
+        let resolved = resolve(batch, &PackLimits::default());
+        assert_eq!(resolved.rows.len(), 4);
+        assert_eq!(resolved.positions, [Position { lane: Lane(0), offset: 6 }]);
+        assert_eq!(resolved.dead.len(), 1);
+        assert_eq!(resolved.dead[0].position.offset, 5);
+        assert!(resolved.obstacle.is_none());
+    }
+
+    #[test]
+    fn damage_is_passed_and_counts_as_done() {
+        let damage = Undeliverable::Damaged("bytes 10 to 20".into());
+        let resolved =
+            resolve(Batch { deliveries: vec![at(1, Err(damage)), at(2, Ok(GOOD))] }, &PackLimits::default());
+        assert_eq!((resolved.rows.len(), resolved.positions[0].offset), (2, 2));
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_version_ends_the_batch_before_it() {
+        let newer = Undeliverable::UnknownVersion(9);
+        let batch = Batch { deliveries: vec![at(1, Ok(GOOD)), at(2, Err(newer.clone())), at(3, Ok(GOOD))] };
+        let resolved = resolve(batch, &PackLimits::default());
+        assert_eq!((resolved.rows.len(), resolved.positions[0].offset), (2, 1));
+        assert_eq!(resolved.obstacle, Some((Position { lane: Lane(0), offset: 2 }, newer)));
+    }
+}
