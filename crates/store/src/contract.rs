@@ -1,10 +1,14 @@
 //! The trait every store implements, and what it promises.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
+use domain::limits::SHARDS;
 use domain::{
     BucketWidth, ChannelId, ChannelProfile, Position, Protocol, ReceivedAt, Record, Subtopic, ThingId,
     Timestamp,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,7 +42,8 @@ pub trait Store: Send + Sync + 'static {
     async fn resume_after(&self) -> Result<Vec<Position>, StoreError>;
 
     /// The blocks of a channel that may hold rows of the range, in order of bucket in the direction, then of shard;
-    /// at most `limit`, but always whole buckets, and going on `after` a bucket where one is given.
+    /// at most `limit`, but always whole buckets and at least one, and going on `after` a bucket where one is given.
+    /// None at all: there are no more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if they can't be read.
@@ -58,8 +63,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] if they can't be read.
     async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError>;
 
-    /// How many rows the channel has in each window of the level that starts within the range, in ascending order;
-    /// windows without rows are left out.
+    /// How many rows the channel has in each window of the level whose start, in seconds since the epoch, is among
+    /// `starts`; in ascending order, windows without rows left out.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if they can't be read.
@@ -67,11 +72,15 @@ pub trait Store: Send + Sync + 'static {
         &self,
         channel: ChannelId,
         level: CountLevel,
-        range: TimeRange,
+        starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError>;
 
-    /// Deletes all rows of a channel or of a publisher, for ever. Hidden at once when it answers, and durable; the
-    /// space comes back later. Asking again changes nothing.
+    /// Deletes all rows of a channel or of a publisher, for ever. When it answers, no row is shown or counted any
+    /// more, even after a crash of the machine, and none will be stored again; the space comes back later. Asking
+    /// again changes nothing.
+    ///
+    /// It takes the longer the more rows a publisher has, and its rows go away bit by bit until it answers; what was
+    /// begun is finished even if the answer is not waited for, or a crash comes between.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: ask again.
@@ -113,9 +122,22 @@ pub struct Row {
     pub record: Record,
 }
 
+impl Row {
+    /// The row's place within its channel.
+    pub fn key(&self) -> RowKey {
+        RowKey {
+            time: self.record.time,
+            publisher: self.publisher,
+            subtopic: self.subtopic.clone(),
+            name: self.record.name.clone(),
+            unit: self.record.unit.clone(),
+        }
+    }
+}
+
 /// A row's place within its channel. Its order is the order of reads with `dir=asc`; ties of time go by publisher,
-/// subtopic, name and unit, in either direction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// subtopic, name and unit (byte by byte), in either direction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey {
     /// Time of the measurement.
     pub time: Timestamp,
@@ -136,6 +158,18 @@ pub struct Block {
     pub bucket: i64,
     /// Number of the shard, below [`SHARDS`](domain::limits::SHARDS).
     pub shard: u16,
+}
+
+impl Block {
+    /// The block that holds what a thing measured at a time.
+    pub fn of(width: BucketWidth, time: Timestamp, publisher: ThingId) -> Self {
+        Self { bucket: width.bucket_of(time), shard: shard_of(publisher) }
+    }
+}
+
+/// The shard that holds a thing's rows. Stored rows depend on it: it may never change.
+pub fn shard_of(publisher: ThingId) -> u16 {
+    (xxh3_64(publisher.as_bytes()) % u64::from(SHARDS)) as u16
 }
 
 /// Which rows of a block to read.
@@ -199,10 +233,40 @@ pub enum CountLevel {
     Coarsest,
 }
 
+impl CountLevel {
+    /// Every level, the finest first.
+    pub const ALL: [Self; 4] = [Self::Finest, Self::Fine, Self::Coarse, Self::Coarsest];
+
+    /// Width of the level's windows.
+    pub const fn seconds(self) -> i64 {
+        match self {
+            Self::Finest => 1,
+            Self::Fine => 1 << 7,
+            Self::Coarse => 1 << 14,
+            Self::Coarsest => 1 << 21,
+        }
+    }
+
+    /// Start of the window that holds a second.
+    pub const fn window_of(self, second: i64) -> i64 {
+        second.div_euclid(self.seconds()) * self.seconds()
+    }
+
+    /// The level whose windows divide this one's, if there is one.
+    pub const fn finer(self) -> Option<Self> {
+        match self {
+            Self::Finest => None,
+            Self::Fine => Some(Self::Finest),
+            Self::Coarse => Some(Self::Fine),
+            Self::Coarsest => Some(Self::Coarse),
+        }
+    }
+}
+
 /// How many rows a window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeCount {
-    /// Start of the window, in seconds since the epoch.
+    /// Start of the window, in seconds since the epoch. It may lie before the first time there is.
     pub start_seconds: i64,
     /// Rows in it, at least 1.
     pub rows: u64,
@@ -226,4 +290,36 @@ pub enum StoreError {
     /// The stored data can't be understood; a person has to look.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// A newer build wrote the data: this one leaves it alone. Start the newer one.
+    #[error("stored data has format {found}, this build reads up to {known}: start a newer build")]
+    NewerFormat {
+        /// The format of the data.
+        found: u32,
+        /// The newest format that this build reads.
+        known: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stored rows depend on these numbers: this may never be changed to fit.
+    #[test]
+    fn a_publishers_shard_never_changes() {
+        let shards = [0u8, 1, 2, 3, 0x7f, 0xff].map(|byte| shard_of(ThingId::from_bytes([byte; 16])));
+        assert_eq!(shards, [8, 14, 10, 2, 11, 3]);
+        let thing: ThingId = "33eb28c3-4ca2-45c3-b1c5-d5d049c6c24e".parse().unwrap();
+        assert_eq!(shard_of(thing), 3);
+    }
+
+    #[test]
+    fn windows_of_a_level_divide_those_of_the_next() {
+        for pair in CountLevel::ALL.windows(2) {
+            assert_eq!(pair[1].seconds() % pair[0].seconds(), 0);
+            assert_eq!(pair[1].finer(), Some(pair[0]));
+        }
+        assert_eq!(CountLevel::Fine.window_of(-1), -128);
+        assert_eq!(CountLevel::Coarsest.window_of(1 << 21), 1 << 21);
+    }
 }

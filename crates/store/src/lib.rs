@@ -3,9 +3,11 @@
 //! The store never sees a pack, a key or a user: resolved records go in, rows in order of time come out.
 
 mod contract;
+pub mod embedded;
 pub mod planner;
 
 pub use contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
-    TimeRange, WriteBatch, WriteRow,
+    TimeRange, WriteBatch, WriteRow, shard_of,
 };
+pub use embedded::{EmbeddedConfig, EmbeddedStore};

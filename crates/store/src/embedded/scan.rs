@@ -1,0 +1,269 @@
+//! Reads of the embedded store: blocks, rows and counts, out of one consistent view of it.
+//!
+//! Nothing here writes.
+
+use std::ops::{Bound, Range};
+
+use domain::{BucketWidth, ChannelId, Record, Timestamp};
+use fjall::{Readable, Slice, Snapshot};
+
+use super::key::{TIME_BYTES, behind, decode_row_key, put_row_key, time_of, time_prefix};
+use super::layout::{block_range, count_key, count_start, decode_block, decode_number, purged_key};
+use super::value::decode_value;
+use super::{Keyspaces, unavailable};
+use crate::contract::{
+    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, StoreError, TimeCount, TimeRange,
+};
+
+/// The store as it was at one moment: no batch is seen in part.
+pub(super) struct View<'a> {
+    snapshot: Snapshot,
+    keyspaces: &'a Keyspaces,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(keyspaces: &'a Keyspaces) -> Self {
+        Self { snapshot: keyspaces.database.snapshot(), keyspaces }
+    }
+
+    /// A channel is hidden from the moment it is purged; its rows go away later.
+    pub(super) fn hides(&self, channel: ChannelId) -> Result<bool, StoreError> {
+        let key = purged_key(PurgeTarget::Channel(channel));
+        self.snapshot.contains_key(&self.keyspaces.catalogue, key).map_err(unavailable)
+    }
+
+    pub(super) fn blocks(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Block>, StoreError> {
+        let Some(newest) = newest_of(range) else {
+            return Ok(Vec::new());
+        };
+        let (mut first, mut last) = (width.bucket_of(range.from), width.bucket_of(newest));
+        match (direction, after) {
+            (_, None) => {}
+            (Direction::Ascending, Some(after)) => first = first.max(after.saturating_add(1)),
+            (Direction::Descending, Some(after)) => last = last.min(after.saturating_sub(1)),
+        }
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let mut keys =
+            self.snapshot.range(&self.keyspaces.catalogue, block_range(channel, width, first, last));
+        let mut blocks: Vec<Block> = Vec::new();
+        loop {
+            let next = match direction {
+                Direction::Ascending => keys.next(),
+                Direction::Descending => keys.next_back(),
+            };
+            let Some(item) = next else { break };
+            let block = decode_block(&item.key().map_err(unavailable)?)?;
+            if blocks.len() >= limit && blocks.last().is_some_and(|last| last.bucket != block.bucket) {
+                break;
+            }
+            blocks.push(block);
+        }
+        Ok(whole_buckets(blocks, direction, limit))
+    }
+
+    pub(super) fn rows(&self, channel: ChannelId, scan: &BlockScan) -> Result<Vec<Row>, StoreError> {
+        let Some(newest) = newest_of(scan.range) else {
+            return Ok(Vec::new());
+        };
+        let times = Times { oldest: scan.range.from, newest };
+        let mut rows = Rows {
+            view: self,
+            channel,
+            block: scan.block,
+            limit: scan.limit,
+            found: Vec::with_capacity(scan.limit.min(ROWS_RESERVED_MAX)),
+        };
+        match scan.direction {
+            Direction::Descending => rows.newest_first(times, scan)?,
+            Direction::Ascending => rows.oldest_first(times, scan)?,
+        }
+        Ok(rows.found)
+    }
+
+    pub(super) fn counts(
+        &self,
+        channel: ChannelId,
+        level: CountLevel,
+        starts: Range<i64>,
+    ) -> Result<Vec<TimeCount>, StoreError> {
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = count_key(channel, level, starts.start)..count_key(channel, level, starts.end);
+        let items = self.snapshot.range(&self.keyspaces.counts, keys);
+        items
+            .map(|item| {
+                let (key, value) = item.into_inner().map_err(unavailable)?;
+                Ok(TimeCount { start_seconds: count_start(&key)?, rows: decode_number(&value)? })
+            })
+            .collect()
+    }
+}
+
+/// Rows to make room for before any is found: a scan's limit is what is wanted, not what there is.
+const ROWS_RESERVED_MAX: usize = 64;
+
+/// The last time within a range, if there is any.
+fn newest_of(range: TimeRange) -> Option<Timestamp> {
+    let newest = match range.to {
+        None => Timestamp::MAX,
+        Some(to) => Timestamp::from_nanos(to.as_nanos().checked_sub(1)?),
+    };
+    (newest >= range.from).then_some(newest)
+}
+
+/// Puts each bucket's blocks in order of shard, and leaves the last bucket out if it is not the only one and makes them
+/// more than the limit.
+fn whole_buckets(mut blocks: Vec<Block>, direction: Direction, limit: usize) -> Vec<Block> {
+    if blocks.len() > limit {
+        let last = blocks.last().map(|block| block.bucket);
+        let whole = blocks.iter().take_while(|block| Some(block.bucket) != last).count();
+        if whole > 0 {
+            blocks.truncate(whole);
+        }
+    }
+    if direction == Direction::Descending {
+        for bucket in blocks.chunk_by_mut(|a, b| a.bucket == b.bucket) {
+            bucket.reverse();
+        }
+    }
+    blocks
+}
+
+/// Times of a scan, both inclusive.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    oldest: Timestamp,
+    newest: Timestamp,
+}
+
+/// One scan of one block, as far as it has come.
+struct Rows<'a> {
+    view: &'a View<'a>,
+    channel: ChannelId,
+    block: Block,
+    limit: usize,
+    found: Vec<Row>,
+}
+
+impl Rows<'_> {
+    /// The order of keys is the order wanted.
+    fn newest_first(&mut self, times: Times, scan: &BlockScan) -> Result<(), StoreError> {
+        let mut low = Bound::Included(self.time(times.newest).to_vec());
+        if let Some(after) = &scan.after {
+            if after.time < times.oldest {
+                return Ok(());
+            }
+            if after.time <= times.newest {
+                low = Bound::Excluded(self.key(after));
+            }
+        }
+        self.forward(low, behind(&self.time(times.oldest)))
+    }
+
+    /// Times go against the order of keys, ties with it.
+    fn oldest_first(&mut self, mut times: Times, scan: &BlockScan) -> Result<(), StoreError> {
+        if let Some(after) = scan.after.as_ref().filter(|after| after.time >= times.oldest) {
+            if after.time > times.newest {
+                return Ok(());
+            }
+            self.forward(Bound::Excluded(self.key(after)), behind(&self.time(after.time)))?;
+            if after.time >= times.newest {
+                return Ok(());
+            }
+            times.oldest = Timestamp::from_nanos(after.time.as_nanos() + 1);
+        }
+        self.backward(times)
+    }
+
+    fn forward(&mut self, low: Bound<Vec<u8>>, high: Vec<u8>) -> Result<(), StoreError> {
+        if self.found.len() >= self.limit {
+            return Ok(());
+        }
+        if matches!(&low, Bound::Included(low) | Bound::Excluded(low) if *low >= high) {
+            return Ok(());
+        }
+        let snapshot = &self.view.snapshot;
+        for item in snapshot.range(&self.view.keyspaces.rows, (low, Bound::Excluded(high))) {
+            let (key, value) = item.into_inner().map_err(unavailable)?;
+            self.found.push(decode_row(&key, &value)?);
+            if self.found.len() >= self.limit {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads backwards, a group of ties at a time. Where more rows tie than still fit, only the first of them are
+    /// wanted, and they are read forwards: so no more than the limit is ever held.
+    fn backward(&mut self, times: Times) -> Result<(), StoreError> {
+        let range = self.time(times.newest).to_vec()..behind(&self.time(times.oldest));
+        let mut items = self.view.snapshot.range(&self.view.keyspaces.rows, range);
+        let mut ties: Vec<(Slice, Slice)> = Vec::new();
+        while self.found.len() < self.limit {
+            let Some(item) = items.next_back() else {
+                return self.take_ties(&mut ties);
+            };
+            let (key, value) = item.into_inner().map_err(unavailable)?;
+            let same_time = ties.first().is_some_and(|(tie, _)| tie[..TIME_BYTES] == key[..TIME_BYTES]);
+            if !same_time {
+                self.take_ties(&mut ties)?;
+            }
+            ties.push((key, value));
+            if self.found.len() + ties.len() > self.limit {
+                let time = ties[0].0.first_chunk().map(time_of).ok_or_else(|| {
+                    StoreError::Damaged(format!("a row's key is malformed: {}", ties[0].0.escape_ascii()))
+                })?;
+                let prefix = self.time(time);
+                return self.forward(Bound::Included(prefix.to_vec()), behind(&prefix));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_ties(&mut self, ties: &mut Vec<(Slice, Slice)>) -> Result<(), StoreError> {
+        for (key, value) in ties.drain(..).rev() {
+            self.found.push(decode_row(&key, &value)?);
+        }
+        Ok(())
+    }
+
+    fn time(&self, time: Timestamp) -> [u8; TIME_BYTES] {
+        time_prefix(self.channel, self.block, time)
+    }
+
+    fn key(&self, row: &crate::contract::RowKey) -> Vec<u8> {
+        let mut key = Vec::with_capacity(128);
+        put_row_key(&mut key, self.channel, self.block, row.into());
+        key
+    }
+}
+
+fn decode_row(key: &[u8], value: &[u8]) -> Result<Row, StoreError> {
+    let (_, _, place) = decode_row_key(key)?;
+    let stored = decode_value(value)?;
+    Ok(Row {
+        publisher: place.publisher,
+        subtopic: place.subtopic,
+        protocol: stored.protocol,
+        received: stored.received,
+        record: Record {
+            name: place.name,
+            unit: place.unit,
+            time: place.time,
+            value: stored.value,
+            sum: stored.sum,
+            update_time: stored.update_time,
+        },
+    })
+}

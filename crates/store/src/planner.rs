@@ -1,1 +1,0 @@
-//! Answers queries (range, filter, page, cursor, total) over any [`Store`](crate::Store).

@@ -1,0 +1,243 @@
+//! Answers queries (range, filter, page, cursor, total) over any [`Store`].
+//!
+//! It decides which blocks to read, merges their shards, filters and pages; where the bytes are is the store's matter.
+//! It never writes, never reads a whole block for a small page, and never examines rows without a bound.
+
+mod cursor;
+mod filter;
+mod tally;
+mod walk;
+
+use domain::limits::EXAMINED_RECORDS_MAX;
+use domain::{ChannelId, ChannelProfile};
+
+use self::cursor::{NotACursor, Place};
+use self::tally::{Seek, Tally};
+use self::walk::Walk;
+use crate::contract::{Direction, Row, RowKey, Store, StoreError, TimeRange};
+
+pub use self::cursor::CursorKey;
+pub use self::filter::{Comparator, Filter, NumberFilter};
+
+/// What a reader asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Whose rows.
+    pub channel: ChannelId,
+    /// The channel's profile.
+    pub profile: ChannelProfile,
+    /// Rows of these times.
+    pub range: TimeRange,
+    /// Newest or oldest first.
+    pub direction: Direction,
+    /// Which of them.
+    pub filter: Filter,
+    /// At most so many on the page. The caller bounds it, see
+    /// [`PAGE_RECORDS_MAX`](domain::limits::PAGE_RECORDS_MAX).
+    pub limit: usize,
+    /// Where the page begins.
+    pub start: Start,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Behind so many rows.
+    Offset(u64),
+    /// Where the page ended whose [`Page::next`] this is.
+    Cursor(String),
+}
+
+/// One page of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The rows, in order of time in the query's direction; ties by publisher, subtopic, name and unit.
+    pub rows: Vec<Row>,
+    /// Rows on the pages before.
+    pub offset: u64,
+    /// Rows on all pages. With a filter, later pages repeat what the first one found.
+    pub total: u64,
+    /// What `total` says.
+    pub relation: TotalRelation,
+    /// A cursor for the next page; none on the last one.
+    pub next: Option<String>,
+}
+
+/// What a total says of the rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TotalRelation {
+    /// There are so many.
+    Exact,
+    /// There are at least so many: a filtered read stopped looking.
+    AtLeast,
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The text is not a cursor that came with a page of this very query.
+    #[error("next is not a cursor of this query")]
+    BadCursor,
+    /// A filtered read would have to examine more records than it may to get to the offset.
+    #[error("offset is behind the first {examined} records, which is as far as a filter looks: use next")]
+    OffsetTooDeep {
+        /// Records that were examined.
+        examined: u64,
+    },
+}
+
+impl From<NotACursor> for ReadError {
+    fn from(NotACursor: NotACursor) -> Self {
+        Self::BadCursor
+    }
+}
+
+/// Rows asked for in one call where a filter may leave few of them.
+const EXAMINED_PER_CALL: usize = 2_048;
+
+/// Answers one page.
+///
+/// Without a filter the total is exact and an offset costs the same however deep it is. With one, at most
+/// [`EXAMINED_RECORDS_MAX`] records are examined: the first page's total is exact if that was all, and a page that ends
+/// there is short, possibly empty, and goes on with [`Page::next`].
+///
+/// # Errors
+/// [`ReadError`]: the store failed, or the query's start is not one.
+pub async fn read(store: &dyn Store, query: &Query, key: &CursorKey) -> Result<Page, ReadError> {
+    read_examining(store, query, key, EXAMINED_RECORDS_MAX).await
+}
+
+/// [`read`] with another bound of examined records, at least 1.
+///
+/// # Errors
+/// As for [`read`].
+pub async fn read_examining(
+    store: &dyn Store,
+    query: &Query,
+    key: &CursorKey,
+    examined_max: u64,
+) -> Result<Page, ReadError> {
+    let begin = match &query.start {
+        Start::Offset(offset) => Begin::Offset(*offset),
+        Start::Cursor(text) => Begin::Behind(key.open(query, text)?),
+    };
+    let reading = Reading { store, query, key };
+    match (begin, query.filter.is_empty()) {
+        (Begin::Offset(offset), true) => reading.at_offset(offset).await,
+        (Begin::Behind(place), true) => reading.behind(place).await,
+        (begin, false) => reading.filtered(begin, examined_max.max(1)).await,
+    }
+}
+
+enum Begin {
+    Offset(u64),
+    Behind(Place),
+}
+
+/// One query being answered.
+struct Reading<'a> {
+    store: &'a dyn Store,
+    query: &'a Query,
+    key: &'a CursorKey,
+}
+
+impl Reading<'_> {
+    async fn at_offset(&self, offset: u64) -> Result<Page, ReadError> {
+        let tally = Tally { store: self.store, query: self.query };
+        let total = tally.total(self.query.range).await?;
+        let seek = match offset {
+            0 => Some(Seek { range: self.query.range, skip: 0 }),
+            _ if offset >= total => None,
+            _ => tally.seek(self.query.range, offset).await?,
+        };
+        match seek {
+            None => Ok(Page { rows: Vec::new(), offset, total, relation: TotalRelation::Exact, next: None }),
+            Some(seek) => self.unfiltered(seek, None, offset, total).await,
+        }
+    }
+
+    async fn behind(&self, place: Place) -> Result<Page, ReadError> {
+        let total = Tally { store: self.store, query: self.query }.total(self.query.range).await?;
+        let seek = Seek { range: self.query.range, skip: 0 };
+        self.unfiltered(seek, Some(place.after), place.before, total).await
+    }
+
+    async fn unfiltered(
+        &self,
+        seek: Seek,
+        after: Option<RowKey>,
+        offset: u64,
+        total: u64,
+    ) -> Result<Page, ReadError> {
+        let skip = usize::try_from(seek.skip).unwrap_or(usize::MAX);
+        let wanted = skip.saturating_add(self.query.limit).saturating_add(1).min(EXAMINED_PER_CALL);
+        let mut walk = Walk::new(self.store, self.query, seek.range, after, wanted);
+        for _ in 0..seek.skip {
+            walk.next().await?;
+        }
+        let mut rows = Vec::with_capacity(self.query.limit);
+        let mut more = false;
+        while let Some(row) = walk.next().await? {
+            if rows.len() == self.query.limit {
+                more = true;
+                break;
+            }
+            rows.push(row);
+        }
+        let before = offset + rows.len() as u64;
+        let next = match rows.last() {
+            Some(last) if more => {
+                Some(self.key.seal(self.query, &Place { after: last.key(), before, total: None }))
+            }
+            _ => None,
+        };
+        // Rows that came since they were counted are on the page; a total below them would contradict it.
+        Ok(Page { rows, offset, total: total.max(before), relation: TotalRelation::Exact, next })
+    }
+
+    /// Examines rows until the page is full and there is one more. The first page goes on to the bound, for its total.
+    async fn filtered(&self, begin: Begin, examined_max: u64) -> Result<Page, ReadError> {
+        let limit = self.query.limit;
+        let (offset, skip, after, known_total) = match begin {
+            Begin::Offset(offset) => (offset, offset, None, None),
+            Begin::Behind(place) => (place.before, 0, Some(place.after), place.total),
+        };
+        let mut walk = Walk::new(self.store, self.query, self.query.range, after, EXAMINED_PER_CALL);
+        let mut rows: Vec<Row> = Vec::new();
+        let (mut found, mut examined, mut more) = (0, 0, false);
+        // The row examined last, where that is not the last one on the page.
+        let mut passed = None;
+        while examined < examined_max {
+            let Some(row) = walk.next().await? else { break };
+            examined += 1;
+            let matches = self.query.filter.matches(&row);
+            found += u64::from(matches);
+            if matches && found > skip && rows.len() < limit {
+                rows.push(row);
+                passed = None;
+                continue;
+            }
+            more |= matches && found > skip;
+            passed = Some(row);
+            if more && known_total.is_some() {
+                break;
+            }
+        }
+        // The row behind the last one examined decides whether that was the end.
+        let stopped = examined > 0 && walk.next().await?.is_some();
+        if stopped && skip > 0 && found <= skip {
+            return Err(ReadError::OffsetTooDeep { examined });
+        }
+        let relation = if stopped { TotalRelation::AtLeast } else { TotalRelation::Exact };
+        let total = known_total.unwrap_or((found, relation));
+        let before = offset + rows.len() as u64;
+        let goes_on_behind =
+            if more || rows.len() == limit { rows.last() } else { passed.as_ref().or(rows.last()) };
+        let after = goes_on_behind.filter(|_| more || stopped).map(Row::key);
+        let next = after.map(|after| self.key.seal(self.query, &Place { after, before, total: Some(total) }));
+        Ok(Page { rows, offset, total: total.0.max(before), relation: total.1, next })
+    }
+}
