@@ -24,9 +24,10 @@ pub(super) fn read<S: Sink>(
     limits: &PackLimits,
     sink: &mut S,
 ) -> Result<usize, SenmlError> {
-    let text = std::str::from_utf8(body).map_err(|error| malformed(format!("is not UTF-8: {error}")))?;
+    let text =
+        std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
     let root: &RawValue =
-        serde_json::from_str(text).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+        serde_json::from_str(text).map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
     let records = match kind(root) {
         Kind::Array => elements(root)?,
         other => {
