@@ -1,1 +1,72 @@
-//! Serves stored records as time series over REST.
+//! Serves a channel's records as time series: `GET /channels/{id}/messages`.
+//!
+//! Never writes, and never decides from a cache who may read: each request asks the authority.
+
+mod access;
+mod page;
+mod query;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use axum::routing::get;
+use service::ApiError;
+use service::authority::Authority;
+use service::telemetry::Chain;
+use store::planner::{self, CursorKey, ReadError};
+use store::{Store, StoreError};
+
+use crate::access::ChannelReader;
+
+/// What a reader works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where records are.
+    pub store: Arc<dyn Store>,
+    /// Who may read them.
+    pub authority: Arc<dyn Authority>,
+    /// What signs cursors. Readers that answer each other's cursors share it.
+    pub cursor_key: CursorKey,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// The routes of a reader.
+pub fn router(parts: Parts) -> Router {
+    Router::new().route("/channels/{channel}/messages", get(read_messages)).with_state(Arc::new(parts))
+}
+
+/// `GET /channels/{channel}/messages`: one page of a channel's records.
+async fn read_messages(
+    State(parts): State<Arc<Parts>>,
+    reader: ChannelReader,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let request = query::Request::parse(query.as_deref().unwrap_or(""))?;
+    let limit = request.limit;
+    let query = request.into_query(reader.channel, reader.profile);
+    let page = planner::read(&*parts.store, &query, &parts.cursor_key).await.map_err(refusal)?;
+    Ok(page::render(reader.channel, limit, &page))
+}
+
+fn refusal(error: ReadError) -> ApiError {
+    match error {
+        ReadError::BadCursor => ApiError::malformed(
+            "next is not a cursor that this query was given: repeat the query it came with",
+        )
+        .field("next"),
+        ReadError::OffsetTooDeep { .. } => ApiError::malformed(error.to_string()).field("offset"),
+        ReadError::Store(error) => {
+            let damaged = matches!(error, StoreError::Damaged(_));
+            tracing::error!(error = %Chain(&error), damaged, "records can't be read");
+            ApiError::unavailable("records can't be read now")
+        }
+    }
+}

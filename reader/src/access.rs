@@ -1,0 +1,52 @@
+//! The proof that a request may read the channel in its path.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path};
+use domain::{Action, ChannelId, ChannelProfile, access};
+use http::request::Parts as RequestParts;
+use service::ApiError;
+use service::authority::{AuthorityError, ReadDenied};
+use service::credentials::Credential;
+use service::extract::channel_in_path;
+use service::telemetry::Chain;
+
+use crate::Parts;
+
+/// A connected thing, or a user who may read the channel. Only the extractor makes one.
+#[derive(Debug)]
+pub(crate) struct ChannelReader {
+    pub(crate) channel: ChannelId,
+    pub(crate) profile: ChannelProfile,
+}
+
+impl FromRequestParts<Arc<Parts>> for ChannelReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(request: &mut RequestParts, parts: &Arc<Parts>) -> Result<Self, ApiError> {
+        let credential = Credential::from_headers(&request.headers)?;
+        let path = Path::<String>::from_request_parts(request, parts).await;
+        let channel = channel_in_path(path.as_deref().map_or("", String::as_str));
+        let profile = match credential {
+            Credential::Thing(key) => {
+                let grant = parts.authority.grant(&key.digest(), channel).await.map_err(unavailable)?;
+                let grant = grant.ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;
+                let allowed = access::decide(&grant, Action::Read);
+                allowed.map_err(|denied| ApiError::forbidden(denied.to_string()))?.1
+            }
+            Credential::Bearer(token) => {
+                parts.authority.user_read(&token, channel).await.map_err(|denied| match denied {
+                    ReadDenied::InvalidToken => ApiError::unauthenticated(denied.to_string()),
+                    ReadDenied::UnknownChannel => ApiError::not_found(denied.to_string()),
+                    ReadDenied::Unavailable(error) => unavailable(error),
+                })?
+            }
+        };
+        Ok(Self { channel, profile })
+    }
+}
+
+fn unavailable(error: AuthorityError) -> ApiError {
+    tracing::warn!(error = %Chain(&error), "access could not be looked up");
+    ApiError::unavailable("access can't be checked now; send the same request again")
+}
