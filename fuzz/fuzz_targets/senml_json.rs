@@ -21,7 +21,11 @@ fuzz_target!(|body: &[u8]| {
     assert_eq!(checked.map(drop), resolved.clone().map(drop), "check and resolve differ");
     let by_authority = senml::resolve_by_authority(Format::Json, body, RECEIVED, &limits);
     // As text, so that the sign of a zero counts.
-    assert_eq!(format!("{by_authority:?}"), format!("{resolved:?}"), "the fast path and the authority differ");
+    assert_eq!(
+        format!("{by_authority:?}"),
+        format!("{resolved:?}"),
+        "the fast path and the authority differ"
+    );
 
     let is_writable = |record: &Record| record.time.as_nanos() >= ABSOLUTE_NANOS_MIN;
     if let Ok(records) = resolved

@@ -16,8 +16,8 @@ pub const NAME_BYTES_MAX: usize = 254;
 pub const UNIT_BYTES_MAX: usize = 254;
 /// Bytes of a subtopic with its dots. It is part of a row's key.
 pub const SUBTOPIC_BYTES_MAX: usize = 254;
-/// Nodes that a pack reader's buffers keep room for between packs, 24 bytes each. A full pack of usual records needs as
-/// many; a body of the largest size made of brackets needs four times that, for once.
+/// Room for nodes, 24 bytes each, that a pack reader's buffers keep between packs. A record takes about 25, so that packs
+/// of up to 5,000 records reuse it; a body of the largest size made of brackets takes eight times as much, for once.
 pub const SCRATCH_NODES_MAX: usize = 128 << 10;
 /// Shards of a bucket: one busy channel spreads over this many places of the store. Fixed for ever: stored rows
 /// depend on it.

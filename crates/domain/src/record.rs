@@ -4,7 +4,8 @@ use crate::time::Timestamp;
 
 /// One measurement, as RFC 8428 section 4.6 resolves it.
 ///
-/// Within a channel it is known by publisher, subtopic, name, unit and time.
+/// Within a channel it is known by publisher, subtopic, name, unit and time. Its numbers are never NaN or infinite; they
+/// are equal as doubles are, so that 0 and -0 are, though each is kept as sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Base name and name, joined.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use thalweg_domain::senml::PackLimits;
+use thalweg_domain::senml::{PackLimits, Scratch};
 
 use super::senml::resolve;
 
@@ -60,6 +60,12 @@ fn changed(pack: &str, changes: &Changes) -> Vec<u8> {
     }
     bytes
 }
+
+/// A scratch goes where its pack is read: to another thread, say.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Scratch>();
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
