@@ -157,3 +157,9 @@ pub struct LogError {
     #[source]
     pub source: BoxError,
 }
+
+impl LogError {
+    pub(crate) fn new(context: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self { context: context.into(), source: source.into() }
+    }
+}

@@ -3,7 +3,16 @@
 //! Never parses a pack, never knows what a record is: entries go in and come out as they are.
 
 mod contract;
+pub mod disk;
+mod embedded;
+#[cfg(feature = "testing")]
+pub mod simulated;
+#[cfg(feature = "testing")]
+pub mod suite;
 
 pub use contract::{
     AppendError, Batch, BatchLimits, DeadLetter, Delivery, Log, LogError, Subscription, Undeliverable,
+};
+pub use embedded::{
+    DamageFound, EmbeddedConfig, EmbeddedLog, Extent, OpenReport, Retained, StoredLetter, TornTail, format,
 };
