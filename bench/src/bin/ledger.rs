@@ -1,0 +1,276 @@
+//! `thalweg-ledger`: publishes a load whose every record is known, and looks whether a server kept it.
+//!
+//! Exit status 0: the ledger holds; 1: it does not; 2: it could not be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+use hyper::Uri;
+use serde_json::json;
+use thalweg_bench::api::Login;
+use thalweg_bench::kills::{KillReport, Kills, kill_test};
+use thalweg_bench::ledger::{Ledger, Load, Pace, Plan, PublishReport, Verdict};
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Publishes records that are all different, remembers what was acknowledged, and reads everything back.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg-ledger", version)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish, and end.
+    Publish,
+    /// Read back what an earlier `publish` with the same `--state` published.
+    Verify,
+    /// Publish, then read back.
+    Run,
+    /// Start a server, kill it under load again and again on the same data, then read back. Needs no --base.
+    Soak(Soak),
+}
+
+#[derive(Args)]
+struct Options {
+    /// Where the server is.
+    #[arg(long, global = true, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    base: Uri,
+    /// Email of a user who may create things and channels.
+    #[arg(
+        long,
+        global = true,
+        env = "THALWEG_ADMIN_EMAIL",
+        default_value = "admin@example.com",
+        value_name = "EMAIL"
+    )]
+    admin_email: String,
+    /// Password of that user.
+    #[arg(
+        long,
+        global = true,
+        env = "THALWEG_ADMIN_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    admin_password: Option<String>,
+    /// Channels to publish to.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    channels: u32,
+    /// Things that publish, each connected to every channel.
+    #[arg(long, global = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    things: u32,
+    /// Connections, each with one pack under way.
+    #[arg(long, global = true, default_value_t = 64)]
+    connections: usize,
+    /// Records of one pack.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    records_per_pack: u32,
+    /// Packs to publish.
+    #[arg(long, global = true)]
+    packs: Option<u64>,
+    /// How long to publish, such as `10s`; the default without --packs is 10s.
+    #[arg(long, global = true, value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Packs a second (open loop): latency counts from when a pack was due. Without it each connection sends the next
+    /// pack when the last one is answered (closed loop).
+    #[arg(long, global = true, value_name = "PACKS_PER_SECOND")]
+    rate: Option<f64>,
+    /// Send a pack again until there is an answer that says what became of it.
+    #[arg(long, global = true)]
+    resend: bool,
+    /// File that remembers what was acknowledged, so that another process can verify or go on.
+    #[arg(long, global = true, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// How long acknowledged records may take to be stored.
+    #[arg(long, global = true, default_value = "30s", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// Print one line of JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Args)]
+struct Soak {
+    /// The server's program.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// How often it is killed.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
+    /// What the moments follow from; printed, so that a run can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Directory for the server's data, kept afterwards; without it a temporary one.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("thalweg-ledger: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether the ledger holds, as far as it was asked.
+async fn run(cli: Cli) -> anyhow::Result<bool> {
+    let Cli { options, command } = cli;
+    let (published, verdict) = match command {
+        Command::Soak(soak) => return soak.run(options.json, options.settle).await,
+        Command::Publish => (Some(publish(&options).await?.1), None),
+        Command::Run => {
+            let (ledger, published) = publish(&options).await?;
+            (Some(published), Some(ledger.verify(options.settle).await?))
+        }
+        Command::Verify => {
+            let Some(state) = &options.state else { bail!("verify needs the --state of what was published") };
+            let ledger = Ledger::open(options.target().await?, state)?;
+            (None, Some(ledger.verify(options.settle).await?))
+        }
+    };
+    if options.json {
+        println!("{}", json!({ "published": published, "verdict": verdict }));
+    } else {
+        published.iter().for_each(print_published);
+        verdict.iter().for_each(|verdict| println!("ledger\n{verdict}"));
+    }
+    Ok(verdict.as_ref().is_none_or(Verdict::holds))
+}
+
+async fn publish(options: &Options) -> anyhow::Result<(Arc<Ledger>, PublishReport)> {
+    let load = options.load()?;
+    let target = options.target().await?;
+    let ledger = match &options.state {
+        Some(state) if state.exists() => Ledger::open(target, state)?,
+        state => Ledger::set_up(target, &options.login()?, options.plan(), state.as_deref()).await?,
+    };
+    let ledger = Arc::new(ledger);
+    let stop = CancellationToken::new();
+    let interrupted = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                stop.cancel();
+            }
+        }
+    });
+    let published = ledger.publish(&load, stop).await?;
+    interrupted.abort();
+    Ok((ledger, published))
+}
+
+impl Options {
+    async fn target(&self) -> anyhow::Result<SocketAddr> {
+        if self.base.scheme_str() != Some("http") || !matches!(self.base.path(), "" | "/") {
+            bail!("--base {} is not of the form http://host:port", self.base);
+        }
+        let host = self.base.host().context("--base names no host")?.trim_matches(['[', ']']);
+        let mut found = tokio::net::lookup_host((host, self.base.port_u16().unwrap_or(80)))
+            .await
+            .with_context(|| format!("--base {}", self.base))?;
+        found.next().with_context(|| format!("{host} has no address"))
+    }
+
+    fn login(&self) -> anyhow::Result<Login> {
+        let password = self.admin_password.clone();
+        let password = password.context("--admin-password (or THALWEG_ADMIN_PASSWORD) is missing")?;
+        Ok(Login { email: self.admin_email.clone(), password })
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            run: rand::random(),
+            channels: self.channels,
+            things: self.things,
+            records_per_pack: self.records_per_pack,
+        }
+    }
+
+    fn load(&self) -> anyhow::Result<Load> {
+        const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+        let pace = match self.rate {
+            None => Pace::Closed,
+            Some(rate) if rate.is_finite() && rate > 0.0 => Pace::Open(rate),
+            Some(rate) => bail!("--rate {rate} is no number of packs a second"),
+        };
+        if self.connections == 0 {
+            bail!("--connections 0 publishes nothing");
+        }
+        let duration = self.duration.or_else(|| self.packs.is_none().then_some(DURATION_DEFAULT));
+        Ok(Load { connections: self.connections, pace, packs: self.packs, duration, resend: self.resend })
+    }
+}
+
+impl Soak {
+    async fn run(self, json: bool, settle: Duration) -> anyhow::Result<bool> {
+        let seed = self.seed.unwrap_or_else(rand::random);
+        eprintln!("{} kills of {}, seed {seed}", self.kills, self.server.display());
+        let kills = Kills { data: self.data_dir, settle, ..Kills::new(self.kills, seed) };
+        let report = kill_test(&self.server, &kills).await.with_context(|| format!("seed {seed}"))?;
+        if json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print_soak(&report);
+        }
+        Ok(report.verdict.holds())
+    }
+}
+
+fn print_published(published: &PublishReport) {
+    let PublishReport {
+        packs_acknowledged,
+        records_acknowledged,
+        answers,
+        unanswered,
+        resent,
+        seconds,
+        latency,
+    } = published;
+    let answers: Vec<_> = answers.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+    println!("published");
+    println!("  {packs_acknowledged} packs, {records_acknowledged} records acknowledged in {seconds:.2} s");
+    println!(
+        "  {:.0} packs/s, {:.0} records/s",
+        published.packs_per_second(),
+        published.records_per_second()
+    );
+    println!("  answers {}; unanswered {unanswered}; sent again {resent}", answers.join(", "));
+    println!(
+        "  latency ms: p50 {:.3}  p90 {:.3}  p99 {:.3}  p99.9 {:.3}  max {:.3}",
+        latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max
+    );
+}
+
+fn print_soak(report: &KillReport) {
+    let KillReport { seed, kills_under_load, kills_at_start, ready_seconds_max, published, verdict } = report;
+    println!("soak, seed {seed}");
+    println!("  {kills_under_load} kills under load, {kills_at_start} while starting");
+    println!("  the slowest start was ready after {ready_seconds_max:.3} s");
+    print_published(published);
+    println!("ledger\n{verdict}");
+}
