@@ -316,23 +316,13 @@ impl Opening<'_> {
     /// Copies a file from this byte on, without the zeros at its end, durably. Returns where to, and how much.
     fn copy_aside(&self, file: &dyn DiskFile, path: &Path, from: u64) -> io::Result<(PathBuf, u64)> {
         let kept_in = self.free_name(path)?;
-        let copy = self.disk.create(&kept_in)?;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let (mut at, mut end) = (0, 0);
-        loop {
-            let filled = file.read_at(&mut buffer, from + at)?;
-            if filled == 0 {
-                break;
-            }
-            if let Some(last) = buffer[..filled].iter().rposition(|&byte| byte != 0) {
-                copy.write_at(&buffer[..=last], at)?;
-                end = at + last as u64 + 1;
-            }
-            at += filled as u64;
-        }
-        copy.sync()?;
-        self.disk.sync_dir(self.dir)?;
-        Ok((kept_in, end))
+        let copied = self.disk.create(&kept_in).and_then(|copy| copy_content(file, from, copy.as_ref()));
+        let bytes =
+            copied.and_then(|bytes| self.disk.sync_dir(self.dir).map(|()| bytes)).inspect_err(|_| {
+                // Half a copy helps nobody.
+                let _ = self.disk.remove(&kept_in);
+            })?;
+        Ok((kept_in, bytes))
     }
 
     fn free_name(&self, path: &Path) -> io::Result<PathBuf> {
@@ -341,4 +331,23 @@ impl Opening<'_> {
         let free = (0..).map(|n: u32| format!("{name}.cut-{n}")).find(|name| !names.contains(name));
         Ok(self.dir.join(free.expect("a directory holds fewer files than there are numbers")))
     }
+}
+
+/// Copies from this byte to the last that is not zero, durably, and returns how many that are.
+fn copy_content(file: &dyn DiskFile, from: u64, copy: &dyn DiskFile) -> io::Result<u64> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let (mut at, mut end) = (0, 0);
+    loop {
+        let filled = file.read_at(&mut buffer, from + at)?;
+        if filled == 0 {
+            break;
+        }
+        if let Some(last) = buffer[..filled].iter().rposition(|&byte| byte != 0) {
+            copy.write_at(&buffer[..=last], at)?;
+            end = at + last as u64 + 1;
+        }
+        at += filled as u64;
+    }
+    copy.sync()?;
+    Ok(end)
 }
