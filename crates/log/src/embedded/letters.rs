@@ -11,7 +11,7 @@ use domain::{Lane, Position};
 use crate::contract::{AppendError, DeadLetter, LogError, Undeliverable};
 use crate::disk::Disk;
 use crate::embedded::format::{encode_frame, seal_frames};
-use crate::embedded::opening::{DamageFound, open_segments};
+use crate::embedded::opening::{OpenReport, open_segments};
 use crate::embedded::reader::{Item, READ_BYTES, Reader};
 use crate::embedded::segments::Segments;
 use crate::embedded::writer::{Group, SegmentWriter, WriteFailure};
@@ -46,12 +46,13 @@ impl Letters {
         dir: PathBuf,
         salt: u64,
         segment_bytes: u64,
-        damage: &mut Vec<DamageFound>,
+        report: &mut OpenReport,
     ) -> Result<Self, LogError> {
         let create = disk.create_dir(&dir);
         create.map_err(|error| LogError::new(format!("making directory {}", dir.display()), error))?;
         let opened = open_segments(disk, &dir, salt, segment_bytes, 0)?;
-        damage.extend(opened.damage);
+        report.damage.extend(opened.damage);
+        report.torn_tails.extend(opened.torn_tails);
         Ok(Self { segments: opened.segments, writer: Mutex::new(Some(opened.writer)) })
     }
 

@@ -133,11 +133,11 @@ impl EmbeddedLog {
         let opened = opening::open_segments(&disk, dir, salt, config.segment_bytes, floor)?;
         groups.begin_damaged_at(opened.segments.oldest());
         report.damage.extend(opened.damage);
-        report.torn_tail = opened.torn_tail;
+        report.torn_tails = opened.torn_tails;
         report.newest_received = opened.segments.catalog().newest_received.map(ReceivedAt::from_micros);
         report.next_offset = opened.segments.end();
         let letters =
-            Letters::open(&disk, dir.join("dead-letters"), salt, config.segment_bytes, &mut report.damage)?;
+            Letters::open(&disk, dir.join("dead-letters"), salt, config.segment_bytes, &mut report)?;
         tell(dir, &report);
 
         let (durable_sender, durable) = watch::channel(report.next_offset);
@@ -388,9 +388,9 @@ pub(crate) fn decode_entry(headers: &[u8], payload: Bytes) -> Result<Entry, Unde
 }
 
 fn tell(dir: &Path, report: &OpenReport) {
-    let OpenReport { torn_tail, damage, next_offset, .. } = report;
+    let OpenReport { torn_tails, damage, next_offset, .. } = report;
     tracing::info!(dir = %dir.display(), next_offset, "log opened");
-    if let Some(TornTail { file, from_byte, bytes, kept_in }) = torn_tail {
+    for TornTail { file, from_byte, bytes, kept_in } in torn_tails {
         tracing::warn!(file = %file.display(), from_byte, bytes, ?kept_in, "torn end of the log cut off");
     }
     for DamageFound { file, extent, what } in damage {

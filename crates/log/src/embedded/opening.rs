@@ -21,9 +21,9 @@ use crate::embedded::writer::{Active, SegmentWriter};
 /// What an opening found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Torn bytes at the end of the newest segment, which were cut off: what a crash left of a group that nobody
-    /// was told is kept.
-    pub torn_tail: Option<TornTail>,
+    /// Torn bytes at the end of the newest segment, of entries or of dead letters, which were cut off: what a crash
+    /// left of a group that nobody was told is kept.
+    pub torn_tails: Vec<TornTail>,
     /// Damage in what was read at the opening: the newest segment, the headers of all, and the groups' files.
     /// Damage elsewhere is found when it is read.
     pub damage: Vec<DamageFound>,
@@ -63,7 +63,7 @@ pub struct DamageFound {
 pub(crate) struct Opened {
     pub(crate) segments: Arc<Segments>,
     pub(crate) writer: SegmentWriter,
-    pub(crate) torn_tail: Option<TornTail>,
+    pub(crate) torn_tails: Vec<TornTail>,
     pub(crate) damage: Vec<DamageFound>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn open_segments(
     segment_bytes: u64,
     floor: u64,
 ) -> Result<Opened, LogError> {
-    Opening { disk, dir, salt, damage: Vec::new(), torn_tail: None }.run(segment_bytes, floor).map_err(
+    Opening { disk, dir, salt, damage: Vec::new(), torn_tails: Vec::new() }.run(segment_bytes, floor).map_err(
         |Failed { path, error }| LogError::new(format!("opening log file {}", path.display()), error),
     )
 }
@@ -148,7 +148,7 @@ struct Opening<'a> {
     dir: &'a Path,
     salt: u64,
     damage: Vec<DamageFound>,
-    torn_tail: Option<TornTail>,
+    torn_tails: Vec<TornTail>,
 }
 
 struct Failed {
@@ -211,7 +211,7 @@ impl Opening<'_> {
         catalog.end_offset = floor;
         let segments = Arc::new(Segments::new(Arc::clone(self.disk), self.dir, self.salt, catalog));
         let writer = SegmentWriter::new(Arc::clone(&segments), segment_bytes, active);
-        Ok(Opened { segments, writer, torn_tail: self.torn_tail, damage: self.damage })
+        Ok(Opened { segments, writer, torn_tails: self.torn_tails, damage: self.damage })
     }
 
     /// All segments, oldest first, their headers read and nothing else.
@@ -293,7 +293,7 @@ impl Opening<'_> {
             file.sync()?;
             listed.file_bytes = end;
         }
-        self.torn_tail = Some(TornTail { file: path, from_byte: end, bytes, kept_in });
+        self.torn_tails.push(TornTail { file: path, from_byte: end, bytes, kept_in });
         Ok(is_cut)
     }
 
@@ -307,8 +307,12 @@ impl Opening<'_> {
         } else {
             let kept_in = self.free_name(path)?;
             self.disk.rename(path, &kept_in)?;
-            self.torn_tail =
-                Some(TornTail { file: path.clone(), from_byte: 0, bytes, kept_in: Some(kept_in) });
+            self.torn_tails.push(TornTail {
+                file: path.clone(),
+                from_byte: 0,
+                bytes,
+                kept_in: Some(kept_in),
+            });
         }
         self.disk.sync_dir(self.dir)
     }

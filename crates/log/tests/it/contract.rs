@@ -24,7 +24,7 @@ impl Site for EmbeddedSite {
     async fn open(&self) -> Arc<dyn Log> {
         let opened = EmbeddedLog::open_on(Arc::clone(&self.disk), self.dir.path(), self.config.clone(), &[]);
         let (log, report) = opened.unwrap();
-        assert_eq!((report.torn_tail, report.damage), (None, Vec::new()));
+        assert_eq!((report.torn_tails, report.damage), (Vec::new(), Vec::new()));
         Arc::new(log)
     }
 }

@@ -40,8 +40,8 @@ async fn a_segment_cut_at_any_byte_keeps_what_is_whole() {
         assert_eq!(report.next_offset, kept, "cut at {cut}");
         assert_eq!(report.damage, [], "cut at {cut}");
         let is_torn = cut > 0 && !starts.contains(&cut);
-        assert_eq!(report.torn_tail.is_some(), is_torn, "cut at {cut}: {report:?}");
-        if let Some(torn) = report.torn_tail {
+        assert_eq!(!report.torn_tails.is_empty(), is_torn, "cut at {cut}: {report:?}");
+        for torn in report.torn_tails {
             let kept_bytes = fs::read(torn.kept_in.unwrap()).unwrap();
             let tail = &whole[torn.from_byte as usize..cut];
             let zeros = tail.iter().rev().take_while(|&&byte| byte == 0).count();
@@ -70,7 +70,7 @@ async fn a_flipped_byte_is_named_and_costs_one_entry_at_most() {
         let (log, report) = open(&dir, config());
         let lost = (byte >= 40).then(|| starts.iter().filter(|&&start| start <= byte).count() as u64 - 1);
         let is_last = lost == Some(ENTRIES - 1);
-        assert_eq!(report.torn_tail.is_some(), is_last, "byte {byte}: {report:?}");
+        assert_eq!(!report.torn_tails.is_empty(), is_last, "byte {byte}: {report:?}");
         assert_eq!(report.damage.len(), usize::from(!is_last), "byte {byte}: {report:?}");
         for found in &report.damage {
             let extent = found.extent;
@@ -102,7 +102,7 @@ async fn damage_in_an_old_segment_is_delivered_in_its_place() {
     flip(&paths[2], end - 2); // the payload of its last frame
 
     let (log, report) = open(&dir, tiny_segments());
-    assert_eq!(report.torn_tail, None);
+    assert_eq!(report.torn_tails, []);
     let read = words(&read_all(&log, "g").await);
     let base = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
     let last_of_third = base(&paths[3]) - 1;
@@ -294,6 +294,12 @@ async fn dead_letters_come_back_and_so_does_their_damage() {
     let letters = log.dead_letters(0, 10).await.unwrap();
     assert!(matches!(letters[0].letter, Err(Undeliverable::Damaged(_))));
     assert_eq!(letters.len(), 3);
+    log.close().await;
+
+    let kept = segments(&dir.path().join("dead-letters")).remove(0);
+    fs::write(&kept, &fs::read(&kept).unwrap()[..fs::metadata(&kept).unwrap().len() as usize - 1]).unwrap();
+    let (log, report) = open(&dir, config());
+    assert_eq!(report.torn_tails[0].file, kept);
     log.close().await;
 }
 

@@ -28,7 +28,7 @@ async fn a_full_disk_refuses_and_goes_on_once_there_is_room() {
         let all = words(&read_all(&log, "g").await);
         log.close().await;
         let (log, report) = open_on(&disk, config);
-        assert_eq!((report.torn_tail, report.damage), (None, Vec::new()));
+        assert_eq!((report.torn_tails, report.damage), (Vec::new(), Vec::new()));
         assert_eq!(words(&read_all(&log, "g").await), all);
         log.close().await;
     }

@@ -32,7 +32,7 @@ fn copy(from: &Path, to: &Path) {
 async fn a_log_of_version_1_stays_readable() {
     let dir = copy_of_version_1();
     let (log, report) = open(&dir, config());
-    assert_eq!((report.torn_tail, report.damage, report.next_offset), (None, Vec::new(), 5));
+    assert_eq!((report.torn_tails, report.damage, report.next_offset), (Vec::new(), Vec::new(), 5));
     let entries: Vec<_> =
         read_all(&log, "new").await.into_iter().map(|delivery| delivery.entry.unwrap()).collect();
     assert_eq!(entries, (0..5).map(small).collect::<Vec<_>>());
@@ -92,7 +92,7 @@ async fn an_entry_of_a_newer_version_is_told_from_damage() {
     fs::write(&path, bytes).unwrap();
 
     let (log, report) = open(&dir, config());
-    assert_eq!((report.torn_tail, report.damage), (None, Vec::new()));
+    assert_eq!((report.torn_tails, report.damage), (Vec::new(), Vec::new()));
     let read = read_all(&log, "g").await;
     assert_eq!(read[0].entry, Err(Undeliverable::UnknownVersion(9)));
     assert_eq!(read[1].entry, Ok(small(1)));

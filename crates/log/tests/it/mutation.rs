@@ -113,7 +113,7 @@ async fn a_torn_end_that_can_not_be_copied_stays_and_the_log_goes_on() {
 
     disk.set_capacity(Some(disk.bytes()));
     let (log, report) = open_on(&disk, config());
-    let torn = report.torn_tail.unwrap();
+    let torn = report.torn_tails[0].clone();
     assert_eq!((torn.from_byte, torn.bytes, torn.kept_in), (end, 4, None));
     assert!(log.append(vec![crate::support::small(3)]).await.is_err(), "the disk is full");
     disk.set_capacity(None);
