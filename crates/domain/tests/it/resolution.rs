@@ -181,6 +181,10 @@ fn unknown_fields_are_ignored_and_labels_are_case_sensitive() {
     gives(r#"[{"n":"a","v":1,"x":1e400,"y":123456789012345678901234567890}]"#, a);
     gives(r#"[{"n":"a","v":1,"x":{"k":1,"k":2}}]"#, a);
     gives(r#"[{"\u006e":"a","v":1}]"#, a);
+    gives(
+        r#"[{"n":"a","v":1,"x":1},{"n":"b","v":1,"x":1}]"#,
+        "a @1700000000.000001 = 1\nb @1700000000.000001 = 1",
+    );
     refused(r#"[{"n":"a","V":1}]"#, "no_value 0");
 }
 
