@@ -15,7 +15,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A store of records as time series.
 ///
 /// * A row is known by channel, publisher, subtopic, name, unit and time. Writing it again replaces it whole if its
-///   version ([`WriteRow::received`]) is later or equal, and changes nothing if it is earlier.
+///   version ([`Row::received`]) is later or equal, and changes nothing if it is earlier.
 /// * `append` is atomic: after a crash all of a batch is there, with its positions, or nothing of it and an earlier
 ///   position; a batch is never there without the ones before it.
 /// * Counts are exact: they are those of the rows, at some moment during the call.

@@ -5,6 +5,8 @@
 mod contract;
 pub mod embedded;
 pub mod planner;
+#[cfg(feature = "testing")]
+pub mod suite;
 
 pub use contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,

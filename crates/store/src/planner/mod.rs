@@ -194,8 +194,8 @@ impl Reading<'_> {
             }
             _ => None,
         };
-        // Rows that came since they were counted are on the page; a total below them would contradict it.
-        Ok(Page { rows, offset, total: total.max(before), relation: TotalRelation::Exact, next })
+        let total = at_least_shown(total, offset, &rows);
+        Ok(Page { rows, offset, total, relation: TotalRelation::Exact, next })
     }
 
     /// Examines rows until the page is full and there is one more. The first page goes on to the bound, for its total.
@@ -238,6 +238,12 @@ impl Reading<'_> {
             if more || rows.len() == limit { rows.last() } else { passed.as_ref().or(rows.last()) };
         let after = goes_on_behind.filter(|_| more || stopped).map(Row::key);
         let next = after.map(|after| self.key.seal(self.query, &Place { after, before, total: Some(total) }));
-        Ok(Page { rows, offset, total: total.0.max(before), relation: total.1, next })
+        let (total, relation) = (at_least_shown(total.0, offset, &rows), total.1);
+        Ok(Page { rows, offset, total, relation, next })
     }
+}
+
+/// Rows may have come since they were counted: a total below what the page shows would contradict it.
+fn at_least_shown(total: u64, offset: u64, rows: &[Row]) -> u64 {
+    if rows.is_empty() { total } else { total.max(offset + rows.len() as u64) }
 }
