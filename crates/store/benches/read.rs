@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use domain::ChannelProfile;
 use thalweg_store::planner::{CursorKey, Filter, Query, Start, read};
 use thalweg_store::suite::{channel, number_row, thing};
-use thalweg_store::{Direction, EmbeddedConfig, EmbeddedStore, Store, TimeRange, WriteBatch};
+use thalweg_store::{BlockScan, Direction, EmbeddedConfig, EmbeddedStore, Store, TimeRange, WriteBatch};
 
 const ROWS: i64 = 1_000_000;
 const STEP_NANOS: i64 = 100_000_000;
@@ -36,6 +36,7 @@ async fn measure() {
     let begun = Instant::now();
     let store = EmbeddedStore::open(dir.path(), EmbeddedConfig::default()).unwrap();
     println!("opening with {ROWS} rows: {:?}", begun.elapsed());
+    println!("resident memory, idle: {} KiB", resident_kib());
 
     for limit in [10, 1_000] {
         let shallow = page(&store, limit, TimeRange::ALL, 0).await;
@@ -47,7 +48,8 @@ async fn measure() {
     let name = Filter { name: Some("other".to_owned()), ..Filter::default() };
     read(&store, &Query { filter: name, ..query(10, TimeRange::ALL, 0) }, &key()).await.unwrap();
     println!("a filter that matches none of 100,000 examined rows: {:?}", begun.elapsed());
-    println!("resident memory: {} KiB", resident_kib());
+    println!("reading all rows once, as a total without counts would: {:?}", scan(&store).await);
+    println!("resident memory, after reading: {} KiB", resident_kib());
 }
 
 fn key() -> CursorKey {
@@ -76,6 +78,30 @@ async fn page(store: &EmbeddedStore, limit: usize, range: TimeRange, offset: u64
     }
     samples.sort();
     samples[SAMPLES / 2]
+}
+
+/// Reads every row, one bucket at a time.
+async fn scan(store: &EmbeddedStore) -> Duration {
+    let begun = Instant::now();
+    let direction = Direction::Descending;
+    let width = ChannelProfile::default().bucket_width;
+    let (mut rows, mut after) = (0, None);
+    loop {
+        let blocks = store.blocks(channel(1), width, TimeRange::ALL, direction, after, 1).await.unwrap();
+        let Some(last) = blocks.last() else { break };
+        after = Some(last.bucket);
+        let scans = blocks.iter().map(|&block| BlockScan {
+            block,
+            range: TimeRange::ALL,
+            direction,
+            after: None,
+            limit: usize::MAX,
+        });
+        let found = store.rows(channel(1), scans.collect()).await.unwrap();
+        rows += found.iter().map(Vec::len).sum::<usize>();
+    }
+    assert_eq!(rows, ROWS as usize);
+    begun.elapsed()
 }
 
 fn resident_kib() -> u64 {

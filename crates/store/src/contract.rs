@@ -10,6 +10,8 @@ use domain::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::tally::{Tally, Wants};
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A store of records as time series.
@@ -74,6 +76,20 @@ pub trait Store: Send + Sync + 'static {
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError>;
+
+    /// Gives the tallies the counts they want, until each is done or wants rows. A store that can answer many counts at
+    /// once should: what goes deep into a channel then costs one call.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if counts can't be read.
+    async fn tally(&self, channel: ChannelId, mut tallies: Vec<Tally>) -> Result<Vec<Tally>, StoreError> {
+        for tally in &mut tallies {
+            while let Wants::Counts { level, starts } = tally.wants().clone() {
+                tally.take_counts(self.counts(channel, level, starts).await?);
+            }
+        }
+        Ok(tallies)
+    }
 
     /// Deletes all rows of a channel or of a publisher, for ever. When it answers, no row is shown or counted any
     /// more, even after a crash of the machine, and none will be stored again; the space comes back later. Asking
@@ -217,6 +233,21 @@ impl TimeRange {
     /// Whether no time at all is in the range.
     pub fn is_empty(&self) -> bool {
         self.to.is_some_and(|to| to <= self.from)
+    }
+
+    /// The range without what comes before a time in the direction.
+    pub(crate) fn starting_at(mut self, direction: Direction, time: Timestamp) -> Self {
+        match direction {
+            Direction::Ascending => self.from = self.from.max(time),
+            Direction::Descending => {
+                let past = time.as_nanos().checked_add(1).map(Timestamp::from_nanos);
+                self.to = match (self.to, past) {
+                    (Some(to), Some(past)) => Some(to.min(past)),
+                    (to, past) => to.or(past),
+                };
+            }
+        }
+        self
     }
 }
 

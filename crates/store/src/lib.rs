@@ -7,9 +7,11 @@ pub mod embedded;
 pub mod planner;
 #[cfg(feature = "testing")]
 pub mod suite;
+mod tally;
 
 pub use contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
     TimeRange, WriteBatch, WriteRow, shard_of,
 };
 pub use embedded::{EmbeddedConfig, EmbeddedStore};
+pub use tally::{Seek, Tally, Wants};

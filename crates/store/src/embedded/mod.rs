@@ -28,6 +28,7 @@ use crate::contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
     WriteBatch,
 };
+use crate::tally::{Tally, Wants};
 
 pub use self::open::EmbeddedConfig;
 
@@ -196,6 +197,21 @@ impl Store for EmbeddedStore {
     ) -> Result<Vec<TimeCount>, StoreError> {
         let read = move |view: View<'_>| view.counts(channel, level, starts);
         self.reading(channel, Vec::new(), read).await
+    }
+
+    async fn tally(&self, channel: ChannelId, mut tallies: Vec<Tally>) -> Result<Vec<Tally>, StoreError> {
+        self.blocking(move |inner| {
+            let view = View::new(&inner.keyspaces);
+            let hidden = view.hides(channel)?;
+            for tally in &mut tallies {
+                while let Wants::Counts { level, starts } = tally.wants().clone() {
+                    let nothing = Vec::new();
+                    tally.take_counts(if hidden { nothing } else { view.counts(channel, level, starts)? });
+                }
+            }
+            Ok(tallies)
+        })
+        .await
     }
 
     async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError> {

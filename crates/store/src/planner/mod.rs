@@ -5,16 +5,15 @@
 
 mod cursor;
 mod filter;
-mod tally;
 mod walk;
 
 use domain::limits::EXAMINED_RECORDS_MAX;
 use domain::{ChannelId, ChannelProfile};
 
 use self::cursor::{NotACursor, Place};
-use self::tally::{Seek, Tally};
 use self::walk::Walk;
 use crate::contract::{Direction, Row, RowKey, Store, StoreError, TimeRange};
+use crate::tally::{Seek, Tally, Wants};
 
 pub use self::cursor::CursorKey;
 pub use self::filter::{Comparator, Filter, NumberFilter};
@@ -146,23 +145,56 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn at_offset(&self, offset: u64) -> Result<Page, ReadError> {
-        let tally = Tally { store: self.store, query: self.query };
-        let total = tally.total(self.query.range).await?;
-        let seek = match offset {
-            0 => Some(Seek { range: self.query.range, skip: 0 }),
-            _ if offset >= total => None,
-            _ => tally.seek(self.query.range, offset).await?,
-        };
-        match seek {
-            None => Ok(Page { rows: Vec::new(), offset, total, relation: TotalRelation::Exact, next: None }),
-            Some(seek) => self.unfiltered(seek, None, offset, total).await,
+        let range = self.query.range;
+        if offset == 0 {
+            let [total] = self.tally([Tally::total(range)]).await?;
+            return self.unfiltered(Seek { range, skip: 0 }, None, 0, total.passed()).await;
+        }
+        let seek = Tally::seek(range, self.query.direction, offset);
+        let [total, seek] = self.tally([Tally::total(range), seek]).await?;
+        match seek.wants() {
+            Wants::Found(seek) => self.unfiltered(*seek, None, offset, total.passed()).await,
+            _ => {
+                let (total, relation) = (total.passed(), TotalRelation::Exact);
+                Ok(Page { rows: Vec::new(), offset, total, relation, next: None })
+            }
         }
     }
 
     async fn behind(&self, place: Place) -> Result<Page, ReadError> {
-        let total = Tally { store: self.store, query: self.query }.total(self.query.range).await?;
-        let seek = Seek { range: self.query.range, skip: 0 };
-        self.unfiltered(seek, Some(place.after), place.before, total).await
+        let range = self.query.range;
+        let [total] = self.tally([Tally::total(range)]).await?;
+        self.unfiltered(Seek { range, skip: 0 }, Some(place.after), place.before, total.passed()).await
+    }
+
+    /// Lets tallies come to their end.
+    async fn tally<const N: usize>(&self, tallies: [Tally; N]) -> Result<[Tally; N], ReadError> {
+        let mut tallies = tallies.to_vec();
+        loop {
+            tallies = self.store.tally(self.query.channel, tallies).await?;
+            let mut done = true;
+            for tally in &mut tallies {
+                if let Wants::Rows(part) = *tally.wants() {
+                    tally.take_rows(self.count_rows(part).await?);
+                    done = false;
+                }
+            }
+            if done {
+                let changed =
+                    || StoreError::Damaged("the store answered another number of tallies than asked".into());
+                return tallies.try_into().map_err(|_| changed().into());
+            }
+        }
+    }
+
+    /// Counts rows one by one: those of a part of a second.
+    async fn count_rows(&self, part: TimeRange) -> Result<u64, StoreError> {
+        let mut walk = Walk::new(self.store, self.query, part, None, EXAMINED_PER_CALL);
+        let mut rows = 0;
+        while walk.next().await?.is_some() {
+            rows += 1;
+        }
+        Ok(rows)
     }
 
     async fn unfiltered(

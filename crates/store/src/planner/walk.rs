@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use domain::{BucketWidth, ChannelId, Timestamp};
+use domain::{BucketWidth, ChannelId};
 
 use crate::contract::{Block, BlockScan, Direction, Row, RowKey, Store, StoreError, TimeRange, shard_of};
 
@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
         wanted: usize,
     ) -> Self {
         if let Some(after) = &after {
-            narrow(&mut range, query.direction, after.time);
+            range = range.starting_at(query.direction, after.time);
         }
         Self {
             store,
@@ -160,20 +160,6 @@ impl<'a> Walk<'a> {
             shard.rows = rows.into();
         }
         Ok(())
-    }
-}
-
-/// Leaves out of the range what lies before a time in the direction.
-pub(super) fn narrow(range: &mut TimeRange, direction: Direction, time: Timestamp) {
-    match direction {
-        Direction::Ascending => range.from = range.from.max(time),
-        Direction::Descending => {
-            let past = time.as_nanos().checked_add(1).map(Timestamp::from_nanos);
-            range.to = match (range.to, past) {
-                (Some(to), Some(past)) => Some(to.min(past)),
-                (to, past) => to.or(past),
-            };
-        }
     }
 }
 
