@@ -1,1 +1,153 @@
 //! Users, things, channels, connections and the access they give.
+//!
+//! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks one thing, to
+//! purge what belonged to an entity that is gone. Other services ask it through [`Authority`], and are told of changes
+//! through the [`Feed`]; an answered change is in force.
+
+mod access;
+mod api;
+mod attempts;
+mod authority;
+mod background;
+mod caller;
+mod email;
+mod entity;
+mod fields;
+mod metadata;
+mod open;
+mod password;
+mod registry;
+mod relay;
+mod seal;
+mod secrets;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use service::authority::Authority;
+use service::feed::Feed;
+use service::telemetry::Chain;
+use store::Store;
+use tokio::sync::{Notify, Semaphore};
+
+pub use open::{Config, FirstStart, OpenError};
+
+use crate::attempts::Attempts;
+use crate::password::Hashing;
+use crate::registry::Registry;
+use crate::relay::Relay;
+use crate::seal::Sealer;
+use crate::tokens::Tokens;
+
+/// Lists that are filtered by metadata at a time: each reads up to 100,000 rows, and look-ups of access must not wait.
+const METADATA_LISTS_MAX: usize = 2;
+
+/// The control plane. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct ControlPlane(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    store: Arc<dyn Store>,
+    relay: Relay,
+    tokens: Tokens,
+    sealer: Sealer,
+    hashing: Hashing,
+    attempts: Attempts,
+    metadata_lists: Semaphore,
+    purge_asked: Notify,
+    key_end_set: Notify,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+impl ControlPlane {
+    fn assemble(
+        registry: Registry,
+        store: Arc<dyn Store>,
+        feed: Arc<Feed>,
+        tokens: Tokens,
+        sealer: Sealer,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            registry,
+            store,
+            relay: Relay::new(feed),
+            tokens,
+            sealer,
+            hashing: Hashing::new(),
+            attempts: Attempts::new(),
+            metadata_lists: Semaphore::new(METADATA_LISTS_MAX),
+            purge_asked: Notify::new(),
+            key_end_set: Notify::new(),
+        }))
+    }
+
+    /// The routes of users, things, channels, connections and access.
+    pub fn router(&self) -> Router {
+        api::router(self.clone())
+    }
+
+    /// What the rest of the pipeline asks.
+    pub fn authority(&self) -> Arc<dyn Authority> {
+        Arc::new(self.clone())
+    }
+
+    /// A key for another purpose, derived from this installation's sealing secret: the same after every start.
+    pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        self.0.sealer.derive_key(purpose)
+    }
+
+    /// Closes the registry, once the requests in flight have ended.
+    pub async fn close(&self) {
+        if let Err(error) = self.0.relay.tidy(&self.0.registry).await {
+            tracing::warn!(error = %Chain(&error), "published changes stay in the outbox until the next start");
+        }
+        self.0.registry.close().await;
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    fn relay(&self) -> &Relay {
+        &self.0.relay
+    }
+
+    fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.0.sealer
+    }
+
+    fn hashing(&self) -> &Hashing {
+        &self.0.hashing
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.0.attempts
+    }
+
+    fn metadata_lists(&self) -> &Semaphore {
+        &self.0.metadata_lists
+    }
+
+    fn purge_asked(&self) -> &Notify {
+        &self.0.purge_asked
+    }
+
+    fn key_end_set(&self) -> &Notify {
+        &self.0.key_end_set
+    }
+}

@@ -71,6 +71,13 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error).code("unsupported_media_type")
     }
 
+    /// 429 with `Retry-After`: too many requests of this kind.
+    pub fn too_many_requests(error: impl Into<String>, wait: Duration) -> Self {
+        let mut refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, error).code("too_many_requests");
+        refusal.retry_after = Some(wait);
+        refusal
+    }
+
     /// 503 with `Retry-After`: nothing is wrong with the request, and it may be sent again.
     pub fn unavailable(error: impl Into<String>) -> Self {
         let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, error);

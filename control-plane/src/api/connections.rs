@@ -1,0 +1,145 @@
+//! Connecting things to channels, and disconnecting them.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use domain::{ChannelId, ThingId, UserId};
+use http::StatusCode;
+use serde_json::Value;
+use service::ApiError;
+use service::extract::ApiJson;
+
+use super::empty;
+use crate::ControlPlane;
+use crate::access::{Action, Caller, Rights};
+use crate::entity::{Writable, refuse, unknown};
+use crate::fields::Fields;
+use crate::registry::channels::Channel;
+use crate::registry::connections::Connecting;
+use crate::registry::things::Thing;
+
+/// Connections that one request makes or ends: 10,000 take a fraction of a second, in which nobody else can write.
+const CONNECTIONS_AT_ONCE_MAX: usize = 10_000;
+
+/// What the reference says of the path that connects one thing.
+const DEPRECATED: (&str, &str) = (
+    "warning-deprecated",
+    "This endpoint will be depreciated in v1.0.0. It will be replaced with the bulk endpoint found at /connect.",
+);
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Connect,
+    Disconnect,
+}
+
+/// `POST /connect`: connects each of the things to each of the channels, all or none.
+pub(super) async fn connect(
+    State(app): State<ControlPlane>,
+    caller: Caller,
+    ApiJson(body): ApiJson<Value>,
+) -> Result<Response, ApiError> {
+    change(&app, caller, body, Change::Connect).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// `PUT /disconnect`: disconnects each of the things from each of the channels, all or none.
+pub(super) async fn disconnect(
+    State(app): State<ControlPlane>,
+    caller: Caller,
+    ApiJson(body): ApiJson<Value>,
+) -> Result<Response, ApiError> {
+    change(&app, caller, body, Change::Disconnect).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// `PUT /channels/{channel}/things/{thing}`: connects one thing to one channel.
+pub(super) async fn connect_one(
+    State(app): State<ControlPlane>,
+    caller: Caller,
+    Writable(channel): Writable<Channel>,
+    Writable(thing): Writable<Thing>,
+) -> Result<Response, ApiError> {
+    apply(&app, caller, vec![thing.id], vec![channel.id], Change::Connect).await?;
+    Ok(([DEPRECATED], empty(StatusCode::OK)).into_response())
+}
+
+/// `DELETE /channels/{channel}/things/{thing}`: disconnects one thing from one channel.
+pub(super) async fn disconnect_one(
+    State(app): State<ControlPlane>,
+    caller: Caller,
+    Writable(channel): Writable<Channel>,
+    Writable(thing): Writable<Thing>,
+) -> Result<Response, ApiError> {
+    apply(&app, caller, vec![thing.id], vec![channel.id], Change::Disconnect).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+async fn change(app: &ControlPlane, caller: Caller, body: Value, change: Change) -> Result<(), ApiError> {
+    let mut fields = Fields::one(body)?;
+    let channels: Vec<ChannelId> = ids(&mut fields, "channel_ids")?;
+    let things: Vec<ThingId> = ids(&mut fields, "thing_ids")?;
+    if channels.len() * things.len() > CONNECTIONS_AT_ONCE_MAX {
+        let error = format!("{} things times {} channels", things.len(), channels.len());
+        let error =
+            format!("{error} are more than {CONNECTIONS_AT_ONCE_MAX} connections: send several requests");
+        return Err(ApiError::malformed(error).code("too_many"));
+    }
+    apply(app, caller, things, channels, change).await
+}
+
+/// Each id once: naming one twice changes nothing.
+fn ids<I: FromStr + Ord>(fields: &mut Fields, field: &str) -> Result<Vec<I>, ApiError> {
+    let texts = fields.texts(field)?;
+    let mut ids = BTreeSet::new();
+    for (index, text) in texts.iter().enumerate() {
+        let id = text.parse().map_err(|_| {
+            ApiError::malformed(format!("{field} holds no UUID at index {index}")).record(index).field(field)
+        })?;
+        ids.insert(id);
+    }
+    Ok(ids.into_iter().collect())
+}
+
+async fn apply(
+    app: &ControlPlane,
+    caller: Caller,
+    things: Vec<ThingId>,
+    channels: Vec<ChannelId>,
+    change: Change,
+) -> Result<(), ApiError> {
+    let changing = app.clone();
+    app.change_access(async move {
+        let mut connecting = changing.registry().connecting(things, channels).await?;
+        prove(&caller, &mut connecting).await?;
+        match change {
+            Change::Connect => connecting.connect().await?,
+            Change::Disconnect => connecting.disconnect().await?,
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The caller has to be allowed to write every one of them. What it may not know of is refused first, so that a refusal
+/// tells nothing of an entity behind it.
+async fn prove(caller: &Caller, connecting: &mut Connecting) -> Result<(), ApiError> {
+    let things = connecting.thing_owners().await?;
+    let channels = connecting.channel_owners().await?;
+    let all = [("thing", things), ("channel", channels)];
+    for action in [Action::Read, Action::Write] {
+        for (name, owners) in &all {
+            for owner in owners {
+                may(caller, *owner, action, name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn may(caller: &Caller, owner: Option<UserId>, action: Action, name: &str) -> Result<(), ApiError> {
+    let owner = owner.ok_or_else(|| unknown(name))?;
+    Rights::of(caller, owner).decide(action).map_err(|denied| refuse(denied, name))
+}

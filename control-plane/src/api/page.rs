@@ -1,0 +1,101 @@
+//! The parameters of a list, and what its page says of itself.
+
+use serde::{Deserialize, Serialize};
+use service::ApiError;
+use tokio::sync::SemaphorePermit;
+
+use crate::ControlPlane;
+use crate::metadata::Metadata;
+use crate::registry::listing::{ListQuery, Order};
+
+/// Entities on one page. A client that pages through 100,000 needs 100 requests.
+const PAGE_MAX: i64 = 1_000;
+/// Entities on one page where the request does not say.
+const PAGE_DEFAULT: i64 = 10;
+
+/// The parameters as they came.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ListParams {
+    offset: Option<String>,
+    limit: Option<String>,
+    name: Option<String>,
+    metadata: Option<String>,
+    order: Option<String>,
+    dir: Option<String>,
+}
+
+/// The fields of a page beside its entities.
+#[derive(Debug, Serialize)]
+pub(super) struct PageFields {
+    total: i64,
+    offset: i64,
+    limit: i64,
+    order: String,
+    direction: String,
+}
+
+impl ListParams {
+    /// The part of a list. Out of range is refused, not clamped: a client that asked for 5,000 must not believe it got them.
+    pub(super) fn range(&self) -> Result<(i64, i64), ApiError> {
+        let offset = number(self.offset.as_deref(), "offset", 0, 0, i64::MAX)?;
+        let limit = number(self.limit.as_deref(), "limit", PAGE_DEFAULT, 1, PAGE_MAX)?;
+        Ok((offset, limit))
+    }
+
+    /// What to list, in which order.
+    pub(super) fn query(&self) -> Result<ListQuery, ApiError> {
+        let (offset, limit) = self.range()?;
+        let metadata = self.metadata.as_deref().map_or(Ok(Metadata::default()), Metadata::from_query);
+        Ok(ListQuery {
+            offset,
+            limit,
+            name: self.name.clone().filter(|name| !name.is_empty()),
+            metadata: metadata.map_err(|error| wrong("metadata", &error.to_string()))?,
+            order: match self.order.as_deref().unwrap_or_default() {
+                "" => Order::Creation,
+                "name" => Order::Name,
+                "id" => Order::Id,
+                _ => return Err(wrong("order", "is not one of name, id")),
+            },
+            descending: match self.dir.as_deref().unwrap_or_default() {
+                "" | "asc" => false,
+                "desc" => true,
+                _ => return Err(wrong("dir", "is not one of asc, desc")),
+            },
+        })
+    }
+
+    /// What the page says of itself.
+    pub(super) fn page(&self, query: &ListQuery, total: i64) -> PageFields {
+        PageFields {
+            total,
+            offset: query.offset,
+            limit: query.limit,
+            order: self.order.clone().unwrap_or_default(),
+            direction: self.dir.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl ControlPlane {
+    /// Waits until this list may run: those that read metadata take turns.
+    pub(super) async fn place_for_list(&self, query: &ListQuery) -> Option<SemaphorePermit<'_>> {
+        if query.metadata.is_empty() {
+            return None;
+        }
+        Some(self.metadata_lists().acquire().await.expect("the semaphore is never closed"))
+    }
+}
+
+fn number(text: Option<&str>, field: &str, default: i64, min: i64, max: i64) -> Result<i64, ApiError> {
+    let Some(text) = text else { return Ok(default) };
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ if max == i64::MAX => Err(wrong(field, &format!("is not a whole number from {min}"))),
+        _ => Err(wrong(field, &format!("is not a whole number from {min} to {max}"))),
+    }
+}
+
+fn wrong(field: &str, problem: &str) -> ApiError {
+    ApiError::malformed(format!("{field} {problem}")).field(field)
+}

@@ -1,0 +1,127 @@
+//! Work that no request waits for: purging the records of what was deleted, ending old keys, and publishing what a request
+//! failed to publish.
+//!
+//! What is to be done stands in the registry, so a restart goes on with it.
+
+use std::time::Duration;
+
+use service::clock;
+use service::telemetry::Chain;
+use tokio_util::sync::CancellationToken;
+
+use crate::ControlPlane;
+use crate::registry::RegistryError;
+
+/// Pause after a failure, doubled after each further one up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest pause between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Purges that one round takes on; what fails does not keep the others waiting.
+const PURGES_PER_ROUND_MAX: i64 = 10_000;
+/// The longest sleep until a key ends: the system's clock may be set meanwhile.
+const KEY_SLEEP_MAX: Duration = Duration::from_secs(60);
+
+impl ControlPlane {
+    /// Works until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let work =
+            async { tokio::join!(self.purge_deleted(), self.end_old_keys(), self.publish_leftovers()) };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = work => {}
+        }
+    }
+
+    async fn purge_deleted(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            match self.purge_round().await {
+                Ok(Round::Idle) => {
+                    pause = RETRY_MIN;
+                    self.purge_asked().notified().await;
+                }
+                Ok(Round::Done) => pause = RETRY_MIN,
+                Ok(Round::Failed) => back_off(&mut pause).await,
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "purges can't be looked up, trying again");
+                    back_off(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    async fn purge_round(&self) -> Result<Round, RegistryError> {
+        let targets = self.registry().purges(PURGES_PER_ROUND_MAX).await?;
+        let mut round = if targets.is_empty() { Round::Idle } else { Round::Done };
+        for target in targets {
+            match self.store().purge(target).await {
+                Ok(()) => self.registry().forget_purge(target).await?,
+                Err(error) => {
+                    tracing::warn!(?target, error = %Chain(&error), "records can't be purged, trying again");
+                    round = Round::Failed;
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    async fn end_old_keys(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            match self.end_keys_round().await {
+                Ok(sleep) => {
+                    pause = RETRY_MIN;
+                    tokio::select! {
+                        () = tokio::time::sleep(sleep) => {}
+                        () = self.key_end_set().notified() => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "old keys can't be ended, trying again");
+                    back_off(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    /// Ends what has come to its end; how long until the next.
+    async fn end_keys_round(&self) -> Result<Duration, RegistryError> {
+        loop {
+            let now = clock::unix_micros();
+            let Some(end) = self.registry().next_key_end().await? else { return Ok(KEY_SLEEP_MAX) };
+            if end > now {
+                let sleep = Duration::from_micros((end - now).unsigned_abs());
+                return Ok(sleep.min(KEY_SLEEP_MAX));
+            }
+            self.registry().end_keys(now).await?;
+            self.relay().publish(self.registry()).await?;
+        }
+    }
+
+    async fn publish_leftovers(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            self.relay().failed().await;
+            while let Err(error) = self.relay().publish(self.registry()).await {
+                tracing::error!(error = %Chain(&error), "a change of access can't be published, trying again");
+                back_off(&mut pause).await;
+            }
+            pause = RETRY_MIN;
+        }
+    }
+}
+
+/// How a round of purges ended.
+enum Round {
+    /// There was nothing to do.
+    Idle,
+    /// All of them were done; there may be more.
+    Done,
+    /// Some of them have to be tried again.
+    Failed,
+}
+
+async fn back_off(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(RETRY_MAX);
+}

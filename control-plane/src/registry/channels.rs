@@ -1,0 +1,140 @@
+//! Channels.
+
+use domain::{BucketWidth, ChannelId, ChannelProfile, UserId};
+use sqlx::{FromRow, QueryBuilder};
+use uuid::Uuid;
+
+use super::changes::{record_change, record_purge};
+use super::entities::{EntityUpdate, Kind, Scope, claim, delist, enlist, update_entity};
+use super::listing::{ListError, ListQuery, load};
+use super::things::CreateError;
+use super::{Db, ROWS_PER_INSERT_MAX, Registry, RegistryError};
+use crate::metadata::Metadata;
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Channel {
+    pub(crate) id: ChannelId,
+    pub(crate) owner: UserId,
+    pub(crate) name: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) profile: ChannelProfile,
+}
+
+#[derive(FromRow)]
+struct ChannelRow {
+    id: Uuid,
+    owner_id: Uuid,
+    name: String,
+    metadata: Option<String>,
+    bucket_width: i64,
+}
+
+impl ChannelRow {
+    const COLUMNS: &'static str = "id, owner_id, name, metadata, bucket_width";
+
+    fn read(self) -> Result<(Uuid, Channel), RegistryError> {
+        let channel = Channel {
+            id: ChannelId::from_uuid(self.id),
+            owner: UserId::from_uuid(self.owner_id),
+            name: self.name,
+            metadata: Metadata::from_stored(self.metadata)?,
+            profile: profile_of(self.bucket_width)?,
+        };
+        Ok((self.id, channel))
+    }
+}
+
+/// The profile of a channel whose row says this width.
+pub(super) fn profile_of(bucket_width: i64) -> Result<ChannelProfile, RegistryError> {
+    let width = u8::try_from(bucket_width).ok().and_then(BucketWidth::from_code);
+    let bucket_width = width.ok_or(RegistryError::Damaged("a channel has no known bucket width"))?;
+    Ok(ChannelProfile { bucket_width })
+}
+
+impl Registry {
+    /// Creates all the channels, or none. All have one owner.
+    pub(crate) async fn create_channels(
+        &self,
+        owner: UserId,
+        channels: &[Channel],
+        now: i64,
+    ) -> Result<(), CreateError> {
+        let mut tx = self.begin().await?;
+        let ids: Vec<Uuid> = channels.iter().map(|channel| channel.id.as_uuid()).collect();
+        if let Some(taken) = claim(&mut tx, Kind::Channel, &ids).await? {
+            return Err(CreateError::IdTaken(taken));
+        }
+        let mut ordinal = enlist(&mut tx, Kind::Channel, Scope::All, channels.len()).await?;
+        let mut owner_ordinal = enlist(&mut tx, Kind::Channel, Scope::Owner(owner), channels.len()).await?;
+        for channels in channels.chunks(ROWS_PER_INSERT_MAX) {
+            let mut sql = QueryBuilder::<Db>::new(
+                "INSERT INTO channels (id, owner_id, name, name_folded, metadata, bucket_width, ordinal, owner_ordinal,
+                                       created_at, updated_at) ",
+            );
+            sql.push_values(channels, |mut row, channel| {
+                row.push_bind(channel.id.as_uuid()).push_bind(owner.as_uuid());
+                row.push_bind(channel.name.clone()).push_bind(channel.name.to_lowercase());
+                row.push_bind(channel.metadata.to_stored());
+                row.push_bind(i64::from(channel.profile.bucket_width.code()));
+                row.push_bind(ordinal).push_bind(owner_ordinal).push_bind(now).push_bind(now);
+                ordinal += 1;
+                owner_ordinal += 1;
+            });
+            sql.build().persistent(false).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// One channel.
+    pub(crate) async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, RegistryError> {
+        let row: Option<ChannelRow> =
+            sqlx::query_as("SELECT id, owner_id, name, metadata, bucket_width FROM channels WHERE id = $1")
+                .bind(id.as_uuid())
+                .fetch_optional(&self.readers)
+                .await?;
+        row.map(|row| row.read().map(|(_, channel)| channel)).transpose()
+    }
+
+    /// A page of channels, and how many there are.
+    pub(crate) async fn channels(
+        &self,
+        scope: Scope,
+        query: &ListQuery,
+    ) -> Result<(i64, Vec<Channel>), ListError> {
+        let (listed, mut snapshot) = self.list(Kind::Channel, scope, query).await?;
+        let columns = ChannelRow::COLUMNS;
+        let channels = load(&mut snapshot, &listed.ids, columns, Kind::Channel, ChannelRow::read).await?;
+        Ok((listed.total, channels))
+    }
+
+    /// Changes a channel's name, its metadata, or both. No: it is gone.
+    pub(crate) async fn update_channel(
+        &self,
+        id: ChannelId,
+        update: &EntityUpdate,
+        now: i64,
+    ) -> Result<bool, RegistryError> {
+        update_entity(self.begin().await?, Kind::Channel, id.as_uuid(), update, now).await
+    }
+
+    /// Deletes a channel with its connections, and has its records purged. Its id stays claimed. No: it is gone.
+    pub(crate) async fn delete_channel(&self, channel: ChannelId) -> Result<bool, RegistryError> {
+        let mut tx = self.begin().await?;
+        let id = channel.as_uuid();
+        sqlx::query("DELETE FROM connections WHERE channel_id = $1").bind(id).execute(&mut *tx).await?;
+        let deleted: Option<(Uuid, i64, i64)> =
+            sqlx::query_as("DELETE FROM channels WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")
+                .bind(id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some((owner, ordinal, owner_ordinal)) = deleted else { return Ok(false) };
+        delist(&mut tx, Kind::Channel, Scope::All, ordinal).await?;
+        delist(&mut tx, Kind::Channel, Scope::Owner(UserId::from_uuid(owner)), owner_ordinal).await?;
+        record_purge(&mut tx, Kind::Channel, id).await?;
+        record_change(&mut tx, Kind::Channel, &[id]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

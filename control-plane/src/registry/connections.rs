@@ -1,0 +1,143 @@
+//! Which thing is connected to which channel, and what follows from it for the bearer of a key.
+
+use std::collections::HashMap;
+
+use domain::{ChannelId, Grant, KeyDigest, ThingId, UserId};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::changes::record_change;
+use super::channels::profile_of;
+use super::entities::Kind;
+use super::{Db, Registry, RegistryError, Tx, push_in};
+
+/// A change of connections that is about to be made: what the rights to it are decided on can't change until it is.
+#[derive(Debug)]
+pub(crate) struct Connecting {
+    tx: Tx,
+    things: Vec<ThingId>,
+    channels: Vec<ChannelId>,
+}
+
+impl Registry {
+    /// Begins a change of the connections between these things and these channels.
+    pub(crate) async fn connecting(
+        &self,
+        things: Vec<ThingId>,
+        channels: Vec<ChannelId>,
+    ) -> Result<Connecting, RegistryError> {
+        Ok(Connecting { tx: self.begin().await?, things, channels })
+    }
+
+    /// What the thing with this key may do on this channel. `None`: no thing has this key now.
+    pub(crate) async fn grant(
+        &self,
+        key: &KeyDigest,
+        channel: ChannelId,
+        now: i64,
+    ) -> Result<Option<Grant>, RegistryError> {
+        let row: Option<(Uuid, Option<i64>)> = sqlx::query_as(
+            "SELECT k.thing_id, c.bucket_width FROM thing_keys k
+             LEFT JOIN connections n ON n.thing_id = k.thing_id AND n.channel_id = $2
+             LEFT JOIN channels c ON c.id = n.channel_id
+             WHERE k.digest = $1 AND (k.expires_at IS NULL OR k.expires_at > $3)",
+        )
+        .bind(key.as_bytes().as_slice())
+        .bind(channel.as_uuid())
+        .bind(now)
+        .fetch_optional(&self.readers)
+        .await?;
+        let grant = |(thing, width): (Uuid, Option<i64>)| {
+            let connection = width.map(profile_of).transpose()?;
+            Ok(Grant { thing: ThingId::from_uuid(thing), connection })
+        };
+        row.map(grant).transpose()
+    }
+
+    /// Whose key it is.
+    pub(crate) async fn thing_of_key(
+        &self,
+        key: &KeyDigest,
+        now: i64,
+    ) -> Result<Option<ThingId>, RegistryError> {
+        let id: Option<Uuid> = sqlx::query_scalar(
+            "SELECT thing_id FROM thing_keys WHERE digest = $1 AND (expires_at IS NULL OR expires_at > $2)",
+        )
+        .bind(key.as_bytes().as_slice())
+        .bind(now)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(id.map(ThingId::from_uuid))
+    }
+
+    /// Whether a thing is connected to a channel.
+    pub(crate) async fn is_connected(
+        &self,
+        thing: ThingId,
+        channel: ChannelId,
+    ) -> Result<bool, RegistryError> {
+        let connected = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM connections WHERE thing_id = $1 AND channel_id = $2)",
+        );
+        let connected = connected.bind(thing.as_uuid()).bind(channel.as_uuid());
+        Ok(connected.fetch_one(&self.readers).await?)
+    }
+}
+
+impl Connecting {
+    /// The owner of each of the things; of one that does not exist, none.
+    pub(crate) async fn thing_owners(&mut self) -> Result<Vec<Option<UserId>>, RegistryError> {
+        let ids: Vec<Uuid> = self.things.iter().map(ThingId::as_uuid).collect();
+        self.owners(Kind::Thing, &ids).await
+    }
+
+    /// The owner of each of the channels; of one that does not exist, none.
+    pub(crate) async fn channel_owners(&mut self) -> Result<Vec<Option<UserId>>, RegistryError> {
+        let ids: Vec<Uuid> = self.channels.iter().map(ChannelId::as_uuid).collect();
+        self.owners(Kind::Channel, &ids).await
+    }
+
+    async fn owners(&mut self, kind: Kind, ids: &[Uuid]) -> Result<Vec<Option<UserId>>, RegistryError> {
+        let mut sql = QueryBuilder::<Db>::new("SELECT id, owner_id FROM ");
+        sql.push(kind.table()).push(" WHERE id");
+        push_in(&mut sql, ids.iter().copied());
+        let rows: Vec<(Uuid, Uuid)> = sql.build_query_as().persistent(false).fetch_all(&mut *self.tx).await?;
+        let owners: HashMap<Uuid, Uuid> = rows.into_iter().collect();
+        Ok(ids.iter().map(|id| owners.get(id).copied().map(UserId::from_uuid)).collect())
+    }
+
+    /// Connects each thing to each channel. What is connected already stays so.
+    pub(crate) async fn connect(mut self) -> Result<(), RegistryError> {
+        let mut sql = QueryBuilder::<Db>::new(
+            "INSERT INTO connections (thing_id, channel_id)
+             SELECT t.id, c.id FROM things t, channels c WHERE t.id",
+        );
+        push_in(&mut sql, self.things.iter().map(ThingId::as_uuid));
+        sql.push(" AND c.id");
+        push_in(&mut sql, self.channels.iter().map(ChannelId::as_uuid));
+        sql.push(" ON CONFLICT (thing_id, channel_id) DO NOTHING");
+        let changed = sql.build().persistent(false).execute(&mut *self.tx).await?.rows_affected();
+        self.finish(changed).await
+    }
+
+    /// Disconnects each thing from each channel. What is not connected stays so.
+    pub(crate) async fn disconnect(mut self) -> Result<(), RegistryError> {
+        let mut sql = QueryBuilder::<Db>::new("DELETE FROM connections WHERE thing_id");
+        push_in(&mut sql, self.things.iter().map(ThingId::as_uuid));
+        sql.push(" AND channel_id");
+        push_in(&mut sql, self.channels.iter().map(ChannelId::as_uuid));
+        let changed = sql.build().persistent(false).execute(&mut *self.tx).await?.rows_affected();
+        self.finish(changed).await
+    }
+
+    /// A change names the things and not the channels: a channel may have many more things than a thing has channels,
+    /// and whatever a change names is asked for again.
+    async fn finish(mut self, changed: u64) -> Result<(), RegistryError> {
+        if changed > 0 {
+            let things: Vec<Uuid> = self.things.iter().map(ThingId::as_uuid).collect();
+            record_change(&mut self.tx, Kind::Thing, &things).await?;
+        }
+        self.tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! What users, things and channels have in common: ids that are claimed for ever, and places in lists.
+
+use domain::UserId;
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use crate::metadata::Metadata;
+
+use super::{Db, ROWS_PER_INSERT_MAX, RegistryError, Tx, push_in};
+
+/// A kind of entity, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    User,
+    Thing,
+    Channel,
+}
+
+impl Kind {
+    /// The number that stands for it in the tables.
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::User => 1,
+            Self::Thing => 2,
+            Self::Channel => 3,
+        }
+    }
+
+    /// The kind that [`Self::code`] stands for.
+    pub(crate) const fn from_code(code: i64) -> Option<Self> {
+        match code {
+            1 => Some(Self::User),
+            2 => Some(Self::Thing),
+            3 => Some(Self::Channel),
+            _ => None,
+        }
+    }
+
+    /// The table that holds its entities.
+    pub(super) const fn table(self) -> &'static str {
+        match self {
+            Self::User => "users",
+            Self::Thing => "things",
+            Self::Channel => "channels",
+        }
+    }
+}
+
+/// Whose entities a query sees: there is no query without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of one user.
+    Owner(UserId),
+    /// Everyone's.
+    All,
+}
+
+impl Scope {
+    pub(super) const fn id(self) -> Uuid {
+        match self {
+            Self::Owner(user) => user.as_uuid(),
+            Self::All => Uuid::nil(),
+        }
+    }
+}
+
+/// What to change of a thing or channel. What is not there stays as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct EntityUpdate {
+    pub(crate) name: Option<String>,
+    pub(crate) metadata: Option<Metadata>,
+}
+
+/// Ordinals that one chunk of a list counts: a deep offset skips at most so many entries one by one.
+pub(super) const CHUNK: i64 = 1_024;
+
+/// Claims ids for new entities, for ever. The index of the first that is or was somebody's, if there is one; then
+/// nothing may be committed.
+pub(super) async fn claim(tx: &mut Tx, kind: Kind, ids: &[Uuid]) -> Result<Option<usize>, RegistryError> {
+    let mut sql = QueryBuilder::<Db>::new("SELECT id FROM claimed_ids WHERE kind = ");
+    sql.push_bind(kind.code()).push(" AND id");
+    push_in(&mut sql, ids.iter().copied());
+    let taken: Vec<Uuid> = sql.build_query_scalar().persistent(false).fetch_all(&mut **tx).await?;
+    if let Some(first) = ids.iter().position(|id| taken.contains(id)) {
+        return Ok(Some(first));
+    }
+    for ids in ids.chunks(ROWS_PER_INSERT_MAX) {
+        let mut sql = QueryBuilder::<Db>::new("INSERT INTO claimed_ids (kind, id) ");
+        sql.push_values(ids, |mut row, id| {
+            row.push_bind(kind.code()).push_bind(*id);
+        });
+        sql.build().persistent(false).execute(&mut **tx).await?;
+    }
+    Ok(None)
+}
+
+/// Gives `count` entities places at the end of a list, and returns the first.
+pub(super) async fn enlist(
+    tx: &mut Tx,
+    kind: Kind,
+    scope: Scope,
+    count: usize,
+) -> Result<i64, RegistryError> {
+    let count = i64::try_from(count).expect("a bulk request is bounded");
+    let next: i64 = sqlx::query_scalar(
+        "INSERT INTO ordinals (kind, scope, next) VALUES ($1, $2, $3)
+         ON CONFLICT (kind, scope) DO UPDATE SET next = ordinals.next + excluded.next RETURNING next",
+    )
+    .bind(kind.code())
+    .bind(scope.id())
+    .bind(count)
+    .fetch_one(&mut **tx)
+    .await?;
+    let first = next - count;
+    for chunk in first.div_euclid(CHUNK)..=(next - 1).div_euclid(CHUNK) {
+        let live = next.min((chunk + 1) * CHUNK) - first.max(chunk * CHUNK);
+        count_in_chunk(tx, kind, scope, chunk, live).await?;
+    }
+    Ok(first)
+}
+
+/// Takes an entity off a list.
+pub(super) async fn delist(tx: &mut Tx, kind: Kind, scope: Scope, ordinal: i64) -> Result<(), RegistryError> {
+    count_in_chunk(tx, kind, scope, ordinal.div_euclid(CHUNK), -1).await
+}
+
+async fn count_in_chunk(
+    tx: &mut Tx,
+    kind: Kind,
+    scope: Scope,
+    chunk: i64,
+    change: i64,
+) -> Result<(), RegistryError> {
+    sqlx::query(
+        "INSERT INTO list_chunks (kind, scope, chunk, live) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (kind, scope, chunk) DO UPDATE SET live = list_chunks.live + excluded.live",
+    )
+    .bind(kind.code())
+    .bind(scope.id())
+    .bind(chunk)
+    .bind(change)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Changes a thing or channel in one statement: what two requests change of it at once, is changed. No: it is gone.
+pub(super) async fn update_entity(
+    mut tx: Tx,
+    kind: Kind,
+    id: Uuid,
+    update: &EntityUpdate,
+    now: i64,
+) -> Result<bool, RegistryError> {
+    let mut sql = QueryBuilder::<Db>::new("UPDATE ");
+    sql.push(kind.table()).push(" SET updated_at = ").push_bind(now);
+    if let Some(name) = &update.name {
+        sql.push(", name = ").push_bind(name.clone());
+        sql.push(", name_folded = ").push_bind(name.to_lowercase());
+    }
+    if let Some(metadata) = &update.metadata {
+        sql.push(", metadata = ").push_bind(metadata.to_stored());
+    }
+    sql.push(" WHERE id = ").push_bind(id);
+    let updated = sql.build().execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(updated.rows_affected() == 1)
+}

@@ -1,0 +1,202 @@
+//! Things and their keys.
+
+use domain::{KeyDigest, ThingId, UserId};
+use sqlx::{FromRow, QueryBuilder};
+use uuid::Uuid;
+
+use super::changes::{record_change, record_purge};
+use super::entities::{EntityUpdate, Kind, Scope, claim, delist, enlist, update_entity};
+use super::listing::{ListError, ListQuery, load};
+use super::{Db, ROWS_PER_INSERT_MAX, Registry, RegistryError};
+use crate::metadata::Metadata;
+
+/// A thing as stored: its key only sealed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Thing {
+    pub(crate) id: ThingId,
+    pub(crate) owner: UserId,
+    pub(crate) name: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) sealed_key: Vec<u8>,
+}
+
+/// A thing to be created.
+#[derive(Debug)]
+pub(crate) struct NewThing {
+    pub(crate) id: ThingId,
+    pub(crate) name: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) digest: KeyDigest,
+    pub(crate) sealed_key: Vec<u8>,
+}
+
+/// Why entities were not created: none of them was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    /// The id of the entity with this index is, or once was, another one's.
+    #[error("an id is taken")]
+    IdTaken(usize),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl From<sqlx::Error> for CreateError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Registry(error.into())
+    }
+}
+
+#[derive(FromRow)]
+struct ThingRow {
+    id: Uuid,
+    owner_id: Uuid,
+    name: String,
+    metadata: Option<String>,
+    sealed_key: Vec<u8>,
+}
+
+impl ThingRow {
+    const COLUMNS: &'static str = "id, owner_id, name, metadata, sealed_key";
+
+    fn read(self) -> Result<(Uuid, Thing), RegistryError> {
+        let thing = Thing {
+            id: ThingId::from_uuid(self.id),
+            owner: UserId::from_uuid(self.owner_id),
+            name: self.name,
+            metadata: Metadata::from_stored(self.metadata)?,
+            sealed_key: self.sealed_key,
+        };
+        Ok((self.id, thing))
+    }
+}
+
+impl Registry {
+    /// Creates all the things, or none.
+    pub(crate) async fn create_things(
+        &self,
+        owner: UserId,
+        things: &[NewThing],
+        now: i64,
+    ) -> Result<(), CreateError> {
+        let mut tx = self.begin().await?;
+        let ids: Vec<Uuid> = things.iter().map(|thing| thing.id.as_uuid()).collect();
+        if let Some(taken) = claim(&mut tx, Kind::Thing, &ids).await? {
+            return Err(CreateError::IdTaken(taken));
+        }
+        let mut ordinal = enlist(&mut tx, Kind::Thing, Scope::All, things.len()).await?;
+        let mut owner_ordinal = enlist(&mut tx, Kind::Thing, Scope::Owner(owner), things.len()).await?;
+        for things in things.chunks(ROWS_PER_INSERT_MAX) {
+            let mut sql = QueryBuilder::<Db>::new(
+                "INSERT INTO things (id, owner_id, name, name_folded, metadata, sealed_key, ordinal, owner_ordinal,
+                                     created_at, updated_at) ",
+            );
+            sql.push_values(things, |mut row, thing| {
+                row.push_bind(thing.id.as_uuid()).push_bind(owner.as_uuid());
+                row.push_bind(thing.name.clone()).push_bind(thing.name.to_lowercase());
+                row.push_bind(thing.metadata.to_stored()).push_bind(thing.sealed_key.clone());
+                row.push_bind(ordinal).push_bind(owner_ordinal).push_bind(now).push_bind(now);
+                ordinal += 1;
+                owner_ordinal += 1;
+            });
+            sql.build().persistent(false).execute(&mut *tx).await?;
+            let mut sql = QueryBuilder::<Db>::new("INSERT INTO thing_keys (digest, thing_id) ");
+            sql.push_values(things, |mut row, thing| {
+                row.push_bind(thing.digest.as_bytes().to_vec()).push_bind(thing.id.as_uuid());
+            });
+            sql.build().persistent(false).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// One thing.
+    pub(crate) async fn thing(&self, id: ThingId) -> Result<Option<Thing>, RegistryError> {
+        let row: Option<ThingRow> =
+            sqlx::query_as("SELECT id, owner_id, name, metadata, sealed_key FROM things WHERE id = $1")
+                .bind(id.as_uuid())
+                .fetch_optional(&self.readers)
+                .await?;
+        row.map(|row| row.read().map(|(_, thing)| thing)).transpose()
+    }
+
+    /// A page of things, and how many there are.
+    pub(crate) async fn things(
+        &self,
+        scope: Scope,
+        query: &ListQuery,
+    ) -> Result<(i64, Vec<Thing>), ListError> {
+        let (listed, mut snapshot) = self.list(Kind::Thing, scope, query).await?;
+        let things = load(&mut snapshot, &listed.ids, ThingRow::COLUMNS, Kind::Thing, ThingRow::read).await?;
+        Ok((listed.total, things))
+    }
+
+    /// Changes a thing's name, its metadata, or both. No: it is gone.
+    pub(crate) async fn update_thing(
+        &self,
+        id: ThingId,
+        update: &EntityUpdate,
+        now: i64,
+    ) -> Result<bool, RegistryError> {
+        update_entity(self.begin().await?, Kind::Thing, id.as_uuid(), update, now).await
+    }
+
+    /// Gives a thing another key. Those it had before work until `old_until`, or from now on no longer. No: it is gone.
+    pub(crate) async fn replace_key(
+        &self,
+        thing: ThingId,
+        digest: KeyDigest,
+        sealed_key: &[u8],
+        old_until: Option<i64>,
+        now: i64,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin().await?;
+        let updated = sqlx::query("UPDATE things SET sealed_key = $2, updated_at = $3 WHERE id = $1")
+            .bind(thing.as_uuid())
+            .bind(sealed_key)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        match old_until {
+            None => {
+                let delete = sqlx::query("DELETE FROM thing_keys WHERE thing_id = $1");
+                delete.bind(thing.as_uuid()).execute(&mut *tx).await?;
+            }
+            Some(end) => {
+                let limit = "UPDATE thing_keys SET expires_at = $2
+                             WHERE thing_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
+                sqlx::query(limit).bind(thing.as_uuid()).bind(end).execute(&mut *tx).await?;
+            }
+        }
+        sqlx::query("INSERT INTO thing_keys (digest, thing_id) VALUES ($1, $2)")
+            .bind(digest.as_bytes().as_slice())
+            .bind(thing.as_uuid())
+            .execute(&mut *tx)
+            .await?;
+        record_change(&mut tx, Kind::Thing, &[thing.as_uuid()]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Deletes a thing with its keys and connections, and has its records purged. Its id stays claimed. No: it is gone.
+    pub(crate) async fn delete_thing(&self, thing: ThingId) -> Result<bool, RegistryError> {
+        let mut tx = self.begin().await?;
+        let id = thing.as_uuid();
+        sqlx::query("DELETE FROM connections WHERE thing_id = $1").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM thing_keys WHERE thing_id = $1").bind(id).execute(&mut *tx).await?;
+        let deleted: Option<(Uuid, i64, i64)> =
+            sqlx::query_as("DELETE FROM things WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")
+                .bind(id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some((owner, ordinal, owner_ordinal)) = deleted else { return Ok(false) };
+        delist(&mut tx, Kind::Thing, Scope::All, ordinal).await?;
+        delist(&mut tx, Kind::Thing, Scope::Owner(UserId::from_uuid(owner)), owner_ordinal).await?;
+        record_purge(&mut tx, Kind::Thing, id).await?;
+        record_change(&mut tx, Kind::Thing, &[id]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,224 @@
+//! Users, their passwords' hashes, and who is an admin.
+
+use domain::UserId;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::entities::{Kind, Scope, enlist};
+use super::listing::{ListError, ListQuery, load};
+use super::{Registry, RegistryError};
+use crate::email::Email;
+use crate::metadata::Metadata;
+
+/// The object whose members are platform admins.
+const AUTHORITIES: &str = "authorities";
+/// The relation of a user to what it is in.
+const MEMBER: &str = "member";
+
+/// A user as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) email: String,
+    pub(crate) metadata: Metadata,
+}
+
+/// What decides whether a user's token is in force, and what it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Login tokens of other generations are not valid.
+    pub(crate) token_generation: i64,
+    pub(crate) is_admin: bool,
+}
+
+/// What a login is checked against.
+#[derive(Clone)]
+pub(crate) struct Account {
+    pub(crate) id: UserId,
+    pub(crate) email: String,
+    pub(crate) password_hash: String,
+    pub(crate) token_generation: i64,
+}
+
+impl Account {
+    fn read((id, email, password_hash, token_generation): (Uuid, String, String, i64)) -> Self {
+        Self { id: UserId::from_uuid(id), email, password_hash, token_generation }
+    }
+}
+
+/// Without the hash.
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A user to be created.
+#[derive(Debug)]
+pub(crate) struct NewUser<'a> {
+    pub(crate) email: &'a Email,
+    pub(crate) password_hash: &'a str,
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) is_admin: bool,
+}
+
+/// Why a user was not created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateUserError {
+    /// Somebody has an account with this email.
+    #[error("the email is taken")]
+    EmailTaken,
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+#[derive(FromRow)]
+struct UserRow {
+    id: Uuid,
+    email: String,
+    metadata: Option<String>,
+}
+
+impl UserRow {
+    const COLUMNS: &'static str = "id, email, metadata";
+
+    fn read(self) -> Result<(Uuid, User), RegistryError> {
+        let metadata = Metadata::from_stored(self.metadata)?;
+        Ok((self.id, User { id: UserId::from_uuid(self.id), email: self.email, metadata }))
+    }
+}
+
+impl Registry {
+    /// Whether there is any user: if not, this is the first start.
+    pub(crate) async fn has_users(&self) -> Result<bool, RegistryError> {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users)").fetch_one(&self.writer).await?)
+    }
+
+    /// Creates a user.
+    pub(crate) async fn create_user(&self, user: NewUser<'_>, now: i64) -> Result<UserId, CreateUserError> {
+        let mut tx = self.begin().await?;
+        let id = UserId::from_uuid(Uuid::new_v4());
+        let ordinal = enlist(&mut tx, Kind::User, Scope::All, 1).await?;
+        let inserted = sqlx::query(
+            "INSERT INTO users (id, email, email_folded, password_hash, token_generation, metadata, ordinal,
+                                created_at, updated_at)
+             VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $7) ON CONFLICT (email_folded) DO NOTHING",
+        )
+        .bind(id.as_uuid())
+        .bind(user.email.as_str())
+        .bind(user.email.folded())
+        .bind(user.password_hash)
+        .bind(user.metadata.to_stored())
+        .bind(ordinal)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .map_err(RegistryError::from)?;
+        if inserted.rows_affected() == 0 {
+            return Err(CreateUserError::EmailTaken);
+        }
+        if user.is_admin {
+            sqlx::query("INSERT INTO policies (subject, object, relation) VALUES ($1, $2, $3)")
+                .bind(id.to_string())
+                .bind(AUTHORITIES)
+                .bind(MEMBER)
+                .execute(&mut *tx)
+                .await
+                .map_err(RegistryError::from)?;
+        }
+        tx.commit().await.map_err(RegistryError::from)?;
+        Ok(id)
+    }
+
+    /// What the login with this email is checked against.
+    pub(crate) async fn account_by_email(
+        &self,
+        email_folded: &str,
+    ) -> Result<Option<Account>, RegistryError> {
+        let row = sqlx::query_as(
+            "SELECT id, email, password_hash, token_generation FROM users WHERE email_folded = $1",
+        );
+        Ok(row.bind(email_folded).fetch_optional(&self.readers).await?.map(Account::read))
+    }
+
+    /// What a change of this user's password is checked against.
+    pub(crate) async fn account(&self, user: UserId) -> Result<Option<Account>, RegistryError> {
+        let row =
+            sqlx::query_as("SELECT id, email, password_hash, token_generation FROM users WHERE id = $1");
+        Ok(row.bind(user.as_uuid()).fetch_optional(&self.readers).await?.map(Account::read))
+    }
+
+    /// What a user's token is checked against.
+    pub(crate) async fn standing(&self, user: UserId) -> Result<Option<Standing>, RegistryError> {
+        let row: Option<(i64, bool)> = sqlx::query_as(
+            "SELECT u.token_generation,
+                    EXISTS (SELECT 1 FROM policies p WHERE p.subject = $2 AND p.object = $3 AND p.relation = $4)
+             FROM users u WHERE u.id = $1",
+        )
+        .bind(user.as_uuid())
+        .bind(user.to_string())
+        .bind(AUTHORITIES)
+        .bind(MEMBER)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(token_generation, is_admin)| Standing { token_generation, is_admin }))
+    }
+
+    /// One user.
+    pub(crate) async fn user(&self, id: UserId) -> Result<Option<User>, RegistryError> {
+        let row: Option<UserRow> = sqlx::query_as("SELECT id, email, metadata FROM users WHERE id = $1")
+            .bind(id.as_uuid())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(|row| row.read().map(|(_, user)| user)).transpose()
+    }
+
+    /// A page of all users, in the order of their creation.
+    pub(crate) async fn users(&self, offset: i64, limit: i64) -> Result<(i64, Vec<User>), ListError> {
+        let query = ListQuery { offset, limit, ..ListQuery::default() };
+        let (listed, mut snapshot) = self.list(Kind::User, Scope::All, &query).await?;
+        let users = load(&mut snapshot, &listed.ids, UserRow::COLUMNS, Kind::User, UserRow::read).await?;
+        Ok((listed.total, users))
+    }
+
+    /// Replaces a user's metadata.
+    pub(crate) async fn set_user_metadata(
+        &self,
+        user: UserId,
+        metadata: &Metadata,
+        now: i64,
+    ) -> Result<(), RegistryError> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE users SET metadata = $2, updated_at = $3 WHERE id = $1")
+            .bind(user.as_uuid())
+            .bind(metadata.to_stored())
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Replaces a user's password, and ends every login token issued so far. Nothing changes, and the answer is no, if
+    /// the tokens were ended by someone else meanwhile.
+    pub(crate) async fn set_password(
+        &self,
+        account: &Account,
+        password_hash: &str,
+        now: i64,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin().await?;
+        let updated = sqlx::query(
+            "UPDATE users SET password_hash = $3, token_generation = token_generation + 1, updated_at = $4
+             WHERE id = $1 AND token_generation = $2",
+        )
+        .bind(account.id.as_uuid())
+        .bind(account.token_generation)
+        .bind(password_hash)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(updated.rows_affected() == 1)
+    }
+}

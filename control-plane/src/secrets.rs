@@ -1,0 +1,190 @@
+//! The secrets of this installation: two files in the data directory that only its owner may read.
+//!
+//! `token-secret` signs login tokens: one line `kid:secret` each, the current one first, behind it those that are still
+//! accepted. To exchange it, put a new line on top and restart; take the old line away 10 hours later. `sealing-secret` seals
+//! thing keys: without it they can't be shown any more, so it is made once and never replaced in silence.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Bytes of a secret that we make, and the least of one that we take: as many as the digest it keys.
+pub(crate) const SECRET_BYTES: usize = 32;
+/// Token secrets that are accepted at a time: the current one and those it replaces.
+const TOKEN_SECRETS_MAX: usize = 4;
+/// Bytes of a secret's name in the header of a token.
+const KID_BYTES_MAX: usize = 64;
+
+/// A secret with its name.
+pub(crate) struct NamedSecret {
+    pub(crate) kid: String,
+    pub(crate) secret: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for NamedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamedSecret").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// Why a secret can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("{} can't be read or written", file.display())]
+    File {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is malformed: {problem}", file.display())]
+    Malformed { file: PathBuf, problem: &'static str },
+}
+
+/// Fills with bytes of the system's generator.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).expect("the system's generator does not fail once it was seeded");
+    bytes
+}
+
+/// The token secrets of a directory, the current one first; made if there are none.
+pub(crate) fn token_secrets(directory: &Path) -> Result<Vec<NamedSecret>, SecretError> {
+    let file = directory.join("token-secret");
+    let text = read_or_create(&file, || {
+        Zeroizing::new(format!("{}:{}\n", encode(&random::<6>()), *encode_secret()))
+    })?;
+    let malformed = |problem| SecretError::Malformed { file: file.clone(), problem };
+    let mut secrets: Vec<NamedSecret> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let (kid, secret) = line.split_once(':').ok_or(malformed("a line is not `kid:secret`"))?;
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if kid.is_empty() || kid.len() > KID_BYTES_MAX || !kid.bytes().all(name) {
+            return Err(malformed("a kid is not 1 to 64 letters, digits, `-` or `_`"));
+        }
+        if secrets.iter().any(|other| other.kid == kid) {
+            return Err(malformed("a kid is there twice"));
+        }
+        let secret = decode(secret).ok_or(malformed("a secret is not 32 or more bytes in base64url"))?;
+        secrets.push(NamedSecret { kid: kid.to_owned(), secret });
+    }
+    if secrets.is_empty() || secrets.len() > TOKEN_SECRETS_MAX {
+        return Err(malformed("it has to hold 1 to 4 secrets"));
+    }
+    Ok(secrets)
+}
+
+/// Where the sealing secret of a directory is.
+pub(crate) fn sealing_secret_file(directory: &Path) -> PathBuf {
+    directory.join("sealing-secret")
+}
+
+/// The sealing secret of a directory; made if there is none.
+pub(crate) fn sealing_secret(directory: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let file = sealing_secret_file(directory);
+    let text = read_or_create(&file, encode_secret)?;
+    let problem = "it is not 32 or more bytes in base64url";
+    decode(&text).ok_or(SecretError::Malformed { file, problem })
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn encode_secret() -> Zeroizing<String> {
+    let mut bytes = random::<SECRET_BYTES>();
+    let text = Zeroizing::new(encode(&bytes));
+    bytes.zeroize();
+    text
+}
+
+fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.trim()).ok()?);
+    (bytes.len() >= SECRET_BYTES).then_some(bytes)
+}
+
+fn read_or_create(
+    file: &Path,
+    make: impl FnOnce() -> Zeroizing<String>,
+) -> Result<Zeroizing<String>, SecretError> {
+    let failed = |source| SecretError::File { file: file.to_owned(), source };
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            let mode = fs::metadata(file).map_err(failed)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                tracing::warn!(file = %file.display(), "a secret can be read by others: chmod 600 it");
+            }
+            Ok(Zeroizing::new(text))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = make();
+            create(file, &text).map_err(failed)?;
+            Ok(text)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes a file that is there whole or not at all, and survives a crash of the machine.
+fn create(file: &Path, text: &str) -> io::Result<()> {
+    let unfinished = file.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    fs::rename(&unfinished, file)?;
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_for_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = token_secrets(directory.path()).unwrap();
+        let again = token_secrets(directory.path()).unwrap();
+        assert_eq!((first.len(), &first[0].kid, &first[0].secret), (1, &again[0].kid, &again[0].secret));
+        let sealing = sealing_secret(directory.path()).unwrap();
+        assert_eq!(sealing, sealing_secret(directory.path()).unwrap());
+        assert_ne!(sealing, first[0].secret);
+        for file in ["token-secret", "sealing-secret"] {
+            let mode = fs::metadata(directory.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+        assert!(!format!("{first:?}").contains(&encode(&first[0].secret)));
+    }
+
+    #[test]
+    fn a_malformed_file_is_named_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token-secret");
+        let good = encode(&[7; 32]);
+        for text in [
+            "",
+            "\n",
+            "no-colon",
+            "a:short",
+            &format!(":{good}"),
+            &format!("a b:{good}"),
+            &format!("a:{good}\na:{good}"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = token_secrets(directory.path()).unwrap_err().to_string();
+            assert!(error.contains("token-secret is malformed"), "{text:?}: {error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        fs::write(&file, format!("new:{good}\n\nold:{good}\n")).unwrap();
+        let kids: Vec<_> = token_secrets(directory.path()).unwrap().into_iter().map(|s| s.kid).collect();
+        assert_eq!(kids, ["new", "old"]);
+    }
+}
