@@ -62,6 +62,8 @@ impl Launch {
     /// # Errors
     /// When the program can't be started.
     pub fn spawn(&self) -> anyhow::Result<Server> {
+        // Before the fork: what the system takes to load the program is part of a start.
+        let started = Instant::now();
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env("THALWEG_ADMIN_EMAIL", &self.admin.email)
@@ -78,7 +80,7 @@ impl Launch {
         let stderr = child.stderr.take().context("the child has no standard error")?;
         tokio::spawn(follow(stdout, Arc::clone(&lines), found.clone()));
         tokio::spawn(follow(stderr, Arc::clone(&lines), found));
-        Ok(Server { child, started: Instant::now(), address, lines })
+        Ok(Server { child, started, address, lines })
     }
 
     /// Starts the process and waits until it answers 200 to `GET /readyz`: where it listens, and how long it took.

@@ -128,12 +128,8 @@ impl Ledger {
         let mut reader = None;
         loop {
             let total = self.total(&mut reader).await;
-            let acknowledged = self.records_acknowledged();
-            if total.as_ref().is_ok_and(|total| *total >= acknowledged) {
+            if total.as_ref().is_ok_and(|total| *total >= self.records_acknowledged()) {
                 return Ok(started.elapsed());
-            }
-            if total.is_err() {
-                reader = None;
             }
             if Instant::now() > deadline {
                 return total.map(|_| started.elapsed());
@@ -147,22 +143,30 @@ impl Ledger {
         *self.acknowledged.borrow() * u64::from(self.plan.records_per_pack)
     }
 
-    /// What the API says as `total`, over all channels; keeps the connection for the next look.
-    async fn total(&self, reader: &mut Option<Connection>) -> anyhow::Result<u64> {
-        let connection = match reader {
+    /// What the API says as `total`, over all channels; a connection that worked is kept in `reader` for the next look.
+    ///
+    /// # Errors
+    /// When the server can't be read from.
+    pub async fn total(&self, reader: &mut Option<Connection>) -> anyhow::Result<u64> {
+        let mut connection = match reader.take() {
             Some(connection) => connection,
-            None => reader.insert(Connection::open(self.target()).await?),
+            None => Connection::open(self.target()).await?,
         };
         let credential = self.reader_credential()?;
         let mut total = 0;
         for channel in &self.fleet.channels {
             let path = api::page_path(channel, 1, PageStart::Offset(0));
-            total += api::parse_page(&api::read_page(connection, &credential, &path).await?)?.total;
+            total += api::parse_page(&api::read_page(&mut connection, &credential, &path).await?)?.total;
         }
+        *reader = Some(connection);
         Ok(total)
     }
 
-    fn reader_credential(&self) -> anyhow::Result<HeaderValue> {
+    /// What may read every channel of the ledger.
+    ///
+    /// # Errors
+    /// When a thing's key can't be part of a header.
+    pub fn reader_credential(&self) -> anyhow::Result<HeaderValue> {
         self.fleet.things.first().context("a ledger without things")?.authorization()
     }
 
