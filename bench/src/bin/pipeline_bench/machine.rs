@@ -1,12 +1,14 @@
 //! What the numbers were measured on: read from the machine at run time, never written by hand.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::Write as _;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::process::Command;
 
 use crate::Bench;
+use crate::finding::median;
 
 /// The machine, the commit, and the settings of one run.
 #[derive(Debug, Serialize)]
@@ -19,6 +21,8 @@ pub(crate) struct Machine {
     memory: String,
     kernel: String,
     data_on: String,
+    /// What one fdatasync of 4 KiB took before the first round: median and longest. A durable answer can't be sooner.
+    sync_millis: (f64, f64),
     server: String,
     connections: usize,
     rounds: u32,
@@ -26,10 +30,13 @@ pub(crate) struct Machine {
 }
 
 /// Looks at the machine.
-pub(crate) async fn describe(bench: &Bench) -> Machine {
+///
+/// # Errors
+/// When no file can be written where the data goes.
+pub(crate) async fn describe(bench: &Bench) -> anyhow::Result<Machine> {
     let temporary = std::env::temp_dir().display().to_string();
     let disk = output("df", &["--output=fstype,source", &temporary]).await;
-    Machine {
+    Ok(Machine {
         commit: output("git", &["describe", "--always", "--dirty", "--exclude=*"]).await,
         measured_at_unix_seconds: unix_seconds(),
         processor: line_of("/proc/cpuinfo", "model name"),
@@ -37,11 +44,27 @@ pub(crate) async fn describe(bench: &Bench) -> Machine {
         memory: line_of("/proc/meminfo", "MemTotal"),
         kernel: output("uname", &["-sr"]).await,
         data_on: disk.lines().last().unwrap_or_default().to_owned(),
+        sync_millis: sync_millis()?,
         server: bench.server.display().to_string(),
         connections: bench.connections,
         rounds: bench.rounds,
         seconds_per_side: bench.time.as_secs_f64(),
+    })
+}
+
+/// Appends and syncs, as a log does.
+fn sync_millis() -> anyhow::Result<(f64, f64)> {
+    const SYNCS: usize = 200;
+    let mut file = tempfile::tempfile()?;
+    let mut millis = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        file.write_all(&[0x5a; 4_096])?;
+        let started = Instant::now();
+        file.sync_data()?;
+        millis.push(started.elapsed().as_secs_f64() * 1_000.0);
     }
+    millis.sort_by(f64::total_cmp);
+    Ok((median(&millis), millis[SYNCS - 1]))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a result says when it was measured")]
@@ -68,9 +91,14 @@ pub(crate) fn line_of(path: &str, name: &str) -> String {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commit, processor, cores, memory, kernel, data_on, server, .. } = self;
+        let Self { commit, processor, cores, memory, kernel, data_on, sync_millis, server, .. } = self;
         writeln!(f, "{server} at {commit}")?;
         writeln!(f, "{processor}, {cores} cores, {memory}, {kernel}, data on {data_on}")?;
+        writeln!(
+            f,
+            "one fdatasync of 4 KiB: median {:.2} ms, longest {:.2} ms",
+            sync_millis.0, sync_millis.1
+        )?;
         write!(
             f,
             "{} connections, closed loop, {} rounds of {} s a side; server, bare part and client share the machine",

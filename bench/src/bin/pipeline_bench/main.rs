@@ -109,7 +109,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
 
 async fn run(bench: Bench) -> anyhow::Result<()> {
     let asked = |question| bench.only.is_empty() || bench.only.contains(&question);
-    let mut findings = Findings::of(machine::describe(&bench).await);
+    let mut findings = Findings::of(machine::describe(&bench).await?);
     if asked(Question::Accept) {
         load::packs_of_one(&bench, &mut findings).await?;
     }
