@@ -156,7 +156,7 @@ fn select(kind: Kind, scope: Scope, columns: &'static str) -> QueryBuilder<Db> {
     sql.push(columns).push(" FROM ").push(kind.table()).push(" WHERE ");
     match scope {
         Scope::Owner(user) => sql.push("owner_id = ").push_bind(user.as_uuid()),
-        Scope::All => sql.push("ordinal >= 0"),
+        Scope::All => sql.push("TRUE"),
     };
     sql
 }

@@ -1,0 +1,189 @@
+//! The change feed: what is published when, and what a crash may not lose.
+
+use std::sync::Arc;
+
+use domain::ThingKey;
+use serde_json::json;
+use service::access_cache::{AccessCache, AccessCacheConfig};
+use service::feed::Feed;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::world::{Changes, World, change_of_channel, change_of_thing, new_id, new_store, open};
+
+async fn registry(world: &World) -> SqliteConnection {
+    let file = world.directory.path().join("registry.sqlite");
+    SqliteConnectOptions::new().filename(file).connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn changes_that_a_crash_left_are_published_at_the_next_start() {
+    let world = World::new().await;
+    let (directory, store) = (Arc::clone(&world.directory), new_store(&world.directory.path().join("2")));
+    let (thing, channel) = (new_id(), new_id());
+    let mut connection = registry(&world).await;
+    for (kind, id) in [(2, &thing), (3, &channel), (2, &thing)] {
+        let insert = sqlx::query("INSERT INTO outbox (kind, entity_id) VALUES ($1, $2)");
+        insert.bind(kind).bind(id.parse::<Uuid>().unwrap()).execute(&mut connection).await.unwrap();
+    }
+    // No farewell: what a killed process leaves is what the file holds now.
+    let (again, changes) = open(directory.path(), store).await.unwrap();
+    let wanted = [change_of_thing(&thing), change_of_channel(&channel), change_of_thing(&thing)];
+    assert_eq!(changes.take(), wanted);
+    let left: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(left, 0);
+    again.close().await;
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_next_change_publishes_what_an_earlier_request_left() {
+    let world = World::new().await;
+    let (thing, _) = world.thing(&world.admin).await;
+    let channel = world.channel(&world.admin).await;
+    let left = new_id();
+    let mut connection = registry(&world).await;
+    let insert = sqlx::query("INSERT INTO outbox (kind, entity_id) VALUES (3, $1)");
+    insert.bind(left.parse::<Uuid>().unwrap()).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let path = format!("/channels/{channel}/things/{thing}");
+    world.delete(&path, &world.admin).await.is(204);
+    assert_eq!(world.changes.take(), [change_of_channel(&left)], "even if it changes nothing itself");
+    world.put(&path, &world.admin, json!({})).await.is(200);
+    assert_eq!(world.changes.take(), [change_of_thing(&thing)], "and nothing twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_made_at_once_are_each_published_before_their_answers() {
+    let world = Arc::new(World::new().await);
+    let channel = world.channel(&world.admin).await;
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let (world, channel) = (Arc::clone(&world), channel.clone());
+            tokio::spawn(async move {
+                let (thing, _) = world.thing(&world.admin).await;
+                for _ in 0..10 {
+                    world.connect(&world.admin, &channel, &thing).await;
+                    world.delete(&format!("/channels/{channel}/things/{thing}"), &world.admin).await.is(204);
+                }
+                thing
+            })
+        })
+        .collect();
+    let mut wanted = Vec::new();
+    for task in tasks {
+        wanted.extend([change_of_thing(&task.await.unwrap()); 20]);
+    }
+    let mut published = world.changes.take();
+    let by_text = |change: &service::feed::Change| format!("{change:?}");
+    published.sort_by_key(by_text);
+    wanted.sort_by_key(by_text);
+    assert_eq!(published, wanted);
+}
+
+/// More changes than the relay keeps before it deletes them.
+#[tokio::test]
+async fn the_outbox_does_not_grow() {
+    let world = World::new().await;
+    let channel = world.channel(&world.admin).await;
+    let created = world.post("/things", &world.admin, json!(vec![json!({}); 1_000])).await.json();
+    let things: Vec<_> =
+        created["things"].as_array().unwrap().iter().map(|thing| thing["id"].clone()).collect();
+    let ids = json!({"channel_ids": [channel], "thing_ids": things});
+    let mut connection = registry(&world).await;
+    for _ in 0..2 {
+        world.post("/connect", &world.admin, ids.clone()).await.is(200);
+        world.put("/disconnect", &world.admin, ids.clone()).await.is(200);
+        assert_eq!(world.changes.take().len(), 2_000);
+        let left: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(left, 0);
+    }
+    connection.close().await.unwrap();
+}
+
+/// The promise itself, with the cache that ingest uses: what was answered is in force.
+#[tokio::test]
+async fn a_cached_grant_ends_with_the_answer_of_what_takes_it_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let feed = Arc::new(Feed::default());
+    let config = thalweg_control_plane::Config::new(
+        directory.path(),
+        crate::world::ADMIN,
+        Some(crate::world::PASSWORD.to_owned()),
+    );
+    let store = new_store(directory.path());
+    let (app, _) = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed), store).await.unwrap();
+    let cache = AccessCache::new(&AccessCacheConfig::default(), app.authority(), &feed);
+    let mut world = World {
+        directory: Arc::new(directory),
+        app,
+        changes: Arc::new(Changes::default()),
+        admin: String::new(),
+    };
+    world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
+
+    let allowed = async |key: &str, channel: &str| {
+        let digest = ThingKey::from_presented(key).unwrap().digest();
+        let grant = cache.grant(digest, channel.parse().unwrap()).await.unwrap();
+        grant.is_some_and(|grant| grant.connection.is_some())
+    };
+    for end in ["disconnect", "delete thing", "delete channel", "replace key"] {
+        let (thing, key) = world.thing(&world.admin).await;
+        let channel = world.channel(&world.admin).await;
+        assert!(!allowed(&key, &channel).await);
+        world.connect(&world.admin, &channel, &thing).await;
+        assert!(allowed(&key, &channel).await, "the cached refusal ended with the answer");
+        match end {
+            "disconnect" => {
+                let ids = json!({"channel_ids": [channel], "thing_ids": [thing]});
+                world.put("/disconnect", &world.admin, ids).await.is(200);
+            }
+            "delete thing" => drop(world.delete(&format!("/things/{thing}"), &world.admin).await.is(204)),
+            "delete channel" => {
+                drop(world.delete(&format!("/channels/{channel}"), &world.admin).await.is(204))
+            }
+            _ => drop(world.patch(&format!("/things/{thing}/key"), &world.admin, json!({})).await.is(200)),
+        }
+        assert!(!allowed(&key, &channel).await, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_overlap_is_published() {
+    struct Wake(Notify);
+    impl service::feed::Follower for Wake {
+        fn apply(&self, _: service::feed::Change, _: service::feed::FeedPosition) {
+            self.0.notify_one();
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let feed = Arc::new(Feed::default());
+    let (wake, changes) = (Arc::new(Wake(Notify::new())), Arc::new(Changes::default()));
+    feed.follow(Arc::clone(&changes) as _);
+    feed.follow(Arc::clone(&wake) as _);
+    let password = Some(crate::world::PASSWORD.to_owned());
+    let config = thalweg_control_plane::Config::new(directory.path(), crate::world::ADMIN, password);
+    let store = new_store(directory.path());
+    let (app, _) = thalweg_control_plane::ControlPlane::open(config, feed, store).await.unwrap();
+    let mut world = World { directory: Arc::new(directory), app, changes, admin: String::new() };
+    world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
+    let stop = CancellationToken::new();
+    let background = tokio::spawn(world.app.clone().run(stop.clone()));
+
+    let (thing, old) = world.thing(&world.admin).await;
+    let path = format!("/things/{thing}/key");
+    let new = world.patch(&path, &world.admin, json!({"overlap": 1})).await.is(200).json();
+    wake.0.notified().await;
+    assert_eq!(world.changes.take(), [change_of_thing(&thing)]);
+    wake.0.notified().await;
+    assert_eq!(world.changes.take(), [change_of_thing(&thing)]);
+    world.post("/identify", "", json!({"token": old})).await.refused(401);
+    world.post("/identify", "", json!({"token": new["key"]})).await.is(200);
+    stop.cancel();
+    background.await.unwrap();
+}

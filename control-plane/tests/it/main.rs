@@ -1,0 +1,24 @@
+//! The control plane over its router, on a registry and a store of its own.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod channels;
+#[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod feed;
+#[cfg(test)]
+mod lists;
+#[cfg(test)]
+mod logins;
+#[cfg(test)]
+mod opening;
+#[cfg(test)]
+mod purges;
+#[cfg(test)]
+mod things;
+#[cfg(test)]
+mod users;
+#[cfg(test)]
+mod world;
