@@ -16,7 +16,7 @@ const FAILURES_PER_ADDRESS_MAX: u32 = 300;
 const WINDOW_MICROS: i64 = 60_000_000;
 /// Tables.
 const ROWS: usize = 2;
-/// Places in each table, 512 KiB in all.
+/// Places in each table, 1 MiB in all.
 const PLACES: usize = 1 << 15;
 
 /// Counts of failed logins.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use domain::{BucketWidth, ChannelId, ChannelProfile};
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use service::extract::{ApiJson, ApiQuery};
 use service::{ApiError, clock};
 
@@ -32,6 +32,11 @@ struct ChannelView {
     /// Only where it is not the default: the reference does not print it.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket_width: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct CreatedChannels {
+    channels: Vec<ChannelView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,8 +72,8 @@ pub(super) async fn create(
         [channel] => Some(location("/channels", channel.id)),
         _ => None,
     };
-    let shown: Vec<_> = channels.into_iter().map(shown).collect();
-    let answer = (StatusCode::CREATED, Json(json!({ "channels": shown })));
+    let channels = channels.into_iter().map(shown).collect();
+    let answer = (StatusCode::CREATED, Json(CreatedChannels { channels }));
     Ok(match single {
         Some(location) => (location, answer).into_response(),
         None => answer.into_response(),

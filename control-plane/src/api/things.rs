@@ -50,6 +50,11 @@ impl Serialize for ShownKey {
 }
 
 #[derive(Debug, Serialize)]
+struct CreatedThings {
+    things: Vec<ThingView>,
+}
+
+#[derive(Debug, Serialize)]
 struct ThingsPage {
     #[serde(flatten)]
     page: PageFields,
@@ -86,7 +91,7 @@ pub(super) async fn create(
         shown.push(ThingView { id, name, key: Some(ShownKey(key)), metadata });
     }
     app.registry().create_things(caller.user, &created, clock::unix_micros()).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "things": shown }))).into_response())
+    Ok((StatusCode::CREATED, Json(CreatedThings { things: shown })).into_response())
 }
 
 /// `GET /things`: a page of the caller's things, of everyone's for admins.

@@ -17,6 +17,9 @@ async fn things_are_created_in_the_order_of_the_request() {
         json!([{"id": id.to_uppercase(), "name": "a", "metadata": {"x": [1, 2.5]}, "unknown": true}, {}]);
     let answer = world.post("/things", &user.token, body).await.is(201);
     assert_eq!(answer.header("access-control-expose-headers"), "Location");
+    assert!(
+        answer.body.starts_with(format!(r#"{{"things":[{{"id":"{id}","name":"a","key":"tk_"#).as_bytes())
+    );
     let created = answer.json();
     let things = created["things"].as_array().unwrap();
     assert_eq!(created.as_object().unwrap().len(), 1);
