@@ -33,14 +33,16 @@ impl Request {
         if parameters.get("format").is_some_and(|format| format != "messages") {
             return Err(bad("format", "must be messages"));
         }
+        let range = TimeRange {
+            from: parameters.parse("from", seconds)?.unwrap_or(Timestamp::MIN),
+            to: parameters.parse("to", seconds)?,
+        };
+        let data = parameters.parse("vd", data)?;
         Ok(Self {
             limit: parameters.parse("limit", limit)?.unwrap_or(PAGE_RECORDS_DEFAULT),
-            range: TimeRange {
-                from: parameters.parse("from", seconds)?.unwrap_or(Timestamp::MIN),
-                to: parameters.parse("to", seconds)?,
-            },
+            range: if matches!(data, Some(Data::OfNoBytes)) { NO_TIME } else { range },
             direction: parameters.parse("dir", direction)?.unwrap_or(Direction::Descending),
-            filter: filter(&parameters)?,
+            filter: filter(&parameters, data)?,
             start: start(&parameters)?,
         })
     }
@@ -113,7 +115,7 @@ fn decode(text: &str) -> Option<String> {
     percent_decode_str(&text).decode_utf8().ok().map(|decoded| decoded.into_owned())
 }
 
-fn filter(parameters: &Parameters) -> Result<Filter, ApiError> {
+fn filter(parameters: &Parameters, data: Option<Data>) -> Result<Filter, ApiError> {
     let comparator = parameters.parse("comparator", comparator)?.unwrap_or_default();
     Ok(Filter {
         subtopic: parameters.get("subtopic").map(Subtopic::from_stored),
@@ -123,7 +125,10 @@ fn filter(parameters: &Parameters) -> Result<Filter, ApiError> {
         number: parameters.parse("v", number)?.map(|number| NumberFilter { comparator, number }),
         text: parameters.get("vs").map(str::to_owned),
         bool: parameters.parse("vb", truth)?,
-        data: parameters.parse("vd", data)?,
+        data: match data {
+            Some(Data::Bytes(bytes)) => Some(bytes),
+            Some(Data::OfNoBytes) | None => None,
+        },
     })
 }
 
@@ -184,14 +189,29 @@ fn non_empty(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(text.to_owned()) }
 }
 
+/// What `vd` asks for.
+enum Data {
+    Bytes(Vec<u8>),
+    /// base64url whose last character says more than the bytes before it need: no bytes are written so, none are equal.
+    OfNoBytes,
+}
+
+/// A range that no record is in.
+const NO_TIME: TimeRange = TimeRange { from: Timestamp::MIN, to: Some(Timestamp::MIN) };
+
 /// base64url; padding may be there.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
-fn data(text: &str) -> Result<Vec<u8>, &'static str> {
-    BASE64URL.decode(text).map_err(|_| "must be base64url")
+fn data(text: &str) -> Result<Data, &'static str> {
+    let bytes = BASE64URL.decode(text).map_err(|_| "must be base64url")?;
+    let canonical = BASE64URL.encode(&bytes) == text.trim_end_matches('=');
+    Ok(if canonical { Data::Bytes(bytes) } else { Data::OfNoBytes })
 }
 
 fn bad(parameter: &str, problem: &str) -> ApiError {

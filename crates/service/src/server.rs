@@ -2,6 +2,8 @@
 //!
 //! Knows no route. A slow, silent or surplus client costs a bounded amount, and a stop finishes what is in flight.
 
+mod linger;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse as _, Response};
 use http::{Request, StatusCode};
@@ -113,10 +114,14 @@ async fn connection(
     watcher: Watcher,
 ) {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let (mut request, rest) = linger::split(request);
         request.extensions_mut().insert(ConnectInfo(peer));
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            rest.discard().await;
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,0 +1,52 @@
+# Two commands do everything: `make run` starts the server, `make test` runs every check there is.
+# CARGO may be set to another cargo; nothing else is needed beside a Rust toolchain and a C compiler.
+
+CARGO ?= cargo
+CONTRACT ?= ../shared/contract/seed_contract.py
+# The sections of the contract that this version implements.
+CONTRACT_SECTIONS = users things channels connect access messages
+# Where cargo builds to.
+TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+RELEASE = $(TARGET)/release
+
+.PHONY: run build test check unit contract bench soak help
+
+help:
+	@echo "make run      build, and start the server on 127.0.0.1:8080 with its data in ./thalweg-data"
+	@echo "make test     check, every test, and the API contract where it is there"
+	@echo "make check    format, lints, documentation, licences"
+	@echo "make bench    measure, as ratios within one run; several minutes"
+	@echo "make soak     kill the server many times under load, and look for what is lost"
+
+run:
+	$(CARGO) run --release --quiet --package thalweg -- serve
+
+build:
+	$(CARGO) build --release --package thalweg
+
+test: check unit contract
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
+
+unit:
+	$(CARGO) test --workspace
+
+contract:
+	@if [ -f "$(CONTRACT)" ]; then \
+		$(CARGO) build --quiet --package thalweg && \
+		deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \
+	else echo "$(CONTRACT) is not there: the contract was not run"; fi
+
+# One run of each: the product against bare parts, then its parts by themselves.
+bench: build
+	$(CARGO) build --release --quiet --package thalweg-bench
+	$(RELEASE)/thalweg-pipeline-bench --server $(RELEASE)/thalweg
+	$(CARGO) bench --quiet --package thalweg-domain --package thalweg-log --package thalweg-service --package thalweg-store --package thalweg-control-plane --benches
+
+soak: build
+	$(CARGO) build --release --quiet --package thalweg-bench
+	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 200

@@ -1,0 +1,93 @@
+//! The command line. Every setting is a flag, a variable of the environment, or its default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A telemetry pipeline: things publish SenML over HTTP, every accepted record is kept, and read back as time series.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole pipeline in this process, with its data in one directory.
+    Serve(Serve),
+}
+
+/// Settings of `thalweg serve`.
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Address and port to listen on, for all APIs. Port 0 takes a free one.
+    #[arg(long, env = "THALWEG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+
+    /// Directory that holds all data. It is created if it is missing, and belongs to one process at a time.
+    #[arg(long, env = "THALWEG_DATA_DIR", default_value = "thalweg-data", value_name = "DIRECTORY")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Email of the admin that the first start creates.
+    #[arg(long, env = "THALWEG_ADMIN_EMAIL", default_value = "admin@example.com", value_name = "EMAIL")]
+    pub(crate) admin_email: String,
+
+    /// Password of that admin, at least 8 characters. Without it a random one is made and printed once. Prefer the
+    /// variable: other users of the machine can see a flag.
+    #[arg(long, env = "THALWEG_ADMIN_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub(crate) admin_password: Option<String>,
+
+    /// What is logged: `error`, `warn`, `info`, `debug`, or per module as in `info,thalweg_writer=debug`.
+    #[arg(long, env = "THALWEG_LOG", default_value = "info,fjall=warn,lsm_tree=warn", value_name = "FILTER")]
+    pub(crate) log_filter: String,
+
+    /// Bytes of one published pack, after inflation.
+    #[arg(long, env = "THALWEG_BODY_BYTES_MAX", default_value_t = domain::limits::BODY_BYTES_MAX, value_name = "BYTES")]
+    pub(crate) body_bytes_max: usize,
+
+    /// Records of one published pack.
+    #[arg(
+        long,
+        env = "THALWEG_RECORDS_PER_PACK_MAX",
+        default_value_t = domain::limits::RECORDS_PER_PACK_MAX,
+        value_name = "RECORDS"
+    )]
+    pub(crate) records_per_pack_max: usize,
+
+    /// Memory that packs on their way into the log may take; past it they are answered 503.
+    #[arg(long, env = "THALWEG_IN_FLIGHT_BYTES_MAX", default_value_t = 256 << 20, value_name = "BYTES")]
+    pub(crate) in_flight_bytes_max: usize,
+
+    /// How long a client may take to send the head of a request, and be idle between two, such as `30s`.
+    #[arg(long, env = "THALWEG_HEADER_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub(crate) header_timeout: Duration,
+
+    /// How long a client may take to send a pack.
+    #[arg(long, env = "THALWEG_BODY_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub(crate) body_timeout: Duration,
+
+    /// Open connections; more wait until one ends.
+    #[arg(long, env = "THALWEG_CONNECTIONS_MAX", default_value_t = 20_000, value_name = "CONNECTIONS")]
+    pub(crate) connections_max: usize,
+
+    /// Size that the log of stored packs may grow to before its oldest are deleted. What is not stored yet is kept.
+    #[arg(long, env = "THALWEG_LOG_RETENTION_BYTES", default_value_t = 1 << 30, value_name = "BYTES")]
+    pub(crate) log_retention_bytes: u64,
+
+    /// Age that stored packs in the log may reach before they are deleted, such as `7days`.
+    #[arg(long, env = "THALWEG_LOG_RETENTION_AGE", default_value = "7days", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub(crate) log_retention_age: Duration,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve")
+            .field("listen", &self.listen)
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,242 @@
+//! Composes the pipeline in one process: opens each part on its directory, hands it to the services, and ends them in
+//! order.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use control_plane::{ControlPlane, FirstStart};
+use domain::senml::PackLimits;
+use domain::{Position, ReceivedAt};
+use log::{EmbeddedLog, Log};
+use service::access_cache::{AccessCache, AccessCacheConfig};
+use service::clock::{self, ReceptionClock};
+use service::feed::Feed;
+use service::health::{self, Readiness};
+use service::server::{self, ServerConfig};
+use service::telemetry::Chain;
+use store::{EmbeddedStore, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Serve;
+
+/// How often the log looks for segments that it may delete.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Runs everything until `shutdown`; then stops taking requests, finishes those in flight, stores what is at hand, and
+/// closes.
+pub(crate) async fn run(settings: Serve, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("can't listen on {} (--listen, THALWEG_LISTEN)", settings.listen))?;
+    let address = listener.local_addr()?;
+    let parts = Parts::open(&settings).await?;
+    let router = parts.router(&settings);
+
+    // The writer outlives the listener: what the last requests appended is stored, too.
+    let background = CancellationToken::new();
+    let writer = writer::Parts { log: Arc::clone(&parts.log) as _, store: Arc::clone(&parts.store) };
+    let writer = tokio::spawn(writer::run(writer::Config::default(), writer, background.clone()));
+    let purges = tokio::spawn(parts.control_plane.clone().run(background.clone()));
+    let retention = tokio::spawn(retain(Arc::clone(&parts.log), background.clone()));
+
+    parts.readiness.set(true);
+    print_welcome(address, &settings, &parts.first_start);
+    let config = ServerConfig {
+        header_timeout: settings.header_timeout,
+        connections_max: settings.connections_max,
+        ..ServerConfig::default()
+    };
+    let stop = shutdown.clone();
+    let readiness = parts.readiness.clone();
+    let not_ready = tokio::spawn(async move {
+        stop.cancelled().await;
+        readiness.set(false);
+    });
+    let serving = server::serve(listener, router, config, shutdown);
+    let mut writer = std::pin::pin!(writer);
+    let ended_early = tokio::select! {
+        () = serving => None,
+        ended = &mut writer => Some(ended),
+    };
+    background.cancel();
+    let written = match ended_early {
+        Some(ended) => ended,
+        None => writer.await,
+    };
+    purges.await.context("the purge worker failed")?;
+    retention.await.context("the log's retention failed")?;
+    parts.log.close().await;
+    parts.control_plane.close().await;
+    not_ready.abort();
+    written.context("the writer failed")?.context("the writer can't run")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Everything that is opened once and shared.
+struct Parts {
+    log: Arc<EmbeddedLog>,
+    store: Arc<dyn Store>,
+    control_plane: ControlPlane,
+    first_start: FirstStart,
+    access: Arc<AccessCache>,
+    clock: Arc<ReceptionClock>,
+    readiness: Readiness,
+    /// Held as long as any part is open.
+    _lock: File,
+}
+
+impl Parts {
+    async fn open(settings: &Serve) -> anyhow::Result<Self> {
+        let data = &settings.data_dir;
+        std::fs::create_dir_all(data)
+            .with_context(|| format!("can't create {} (--data-dir, THALWEG_DATA_DIR)", data.display()))?;
+        let lock = lock(data)?;
+        let (log, store) = open_log_and_store(settings).await?;
+        let feed = Arc::new(Feed::default());
+        let config = control_plane::Config::new(data, &settings.admin_email, settings.admin_password.clone());
+        let (control_plane, first_start) = ControlPlane::open(config, Arc::clone(&feed), Arc::clone(&store))
+            .await
+            .with_context(|| format!("can't open the registry in {}", data.display()))?;
+        let access = AccessCache::new(&AccessCacheConfig::default(), control_plane.authority(), &feed);
+        let clock = ReceptionClock::behind(log.newest_received());
+        Ok(Self {
+            log,
+            store,
+            control_plane,
+            first_start,
+            access: Arc::new(access),
+            clock: Arc::new(clock),
+            readiness: Readiness::default(),
+            _lock: lock,
+        })
+    }
+
+    fn router(&self, settings: &Serve) -> Router {
+        let ingest = ingest::Config {
+            body_bytes_max: settings.body_bytes_max,
+            pack: PackLimits { records_max: settings.records_per_pack_max },
+            body_timeout: settings.body_timeout,
+            in_flight_bytes_max: settings.in_flight_bytes_max,
+        };
+        let publish = ingest::Parts {
+            log: Arc::clone(&self.log) as _,
+            access: Arc::clone(&self.access),
+            clock: Arc::clone(&self.clock),
+        };
+        let read = reader::Parts {
+            store: Arc::clone(&self.store),
+            authority: self.control_plane.authority(),
+            cursor_key: store::planner::CursorKey::from_bytes(&self.control_plane.derive_key("cursor")),
+        };
+        server::complete(
+            health::router(self.readiness.clone())
+                .merge(ingest::router(ingest, publish))
+                .merge(reader::router(read))
+                .merge(self.control_plane.router()),
+        )
+    }
+}
+
+/// Makes the directory this process's own, before anything in it is looked at. The system lets go of it when the process
+/// ends, however it ends.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let file = File::create(data.join("lock"))
+        .with_context(|| format!("can't write in {} (--data-dir, THALWEG_DATA_DIR)", data.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!(
+                "{} is in use by another process; stop it, or choose another --data-dir",
+                data.display()
+            )
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("can't lock {}", data.display()))
+        }
+    }
+}
+
+/// The store first: the log must not give an offset that the store has come past.
+async fn open_log_and_store(settings: &Serve) -> anyhow::Result<(Arc<EmbeddedLog>, Arc<dyn Store>)> {
+    let (log_dir, store_dir) = (settings.data_dir.join("log"), settings.data_dir.join("store"));
+    let store = tokio::task::spawn_blocking(move || {
+        EmbeddedStore::open(&store_dir, store::EmbeddedConfig::default())
+    })
+    .await?
+    .with_context(|| format!("can't open the store in {}", settings.data_dir.display()))?;
+    let stored: Vec<Position> =
+        store.resume_after().await.context("the store does not say how far it has come")?;
+    let config = log::EmbeddedConfig {
+        retention_bytes: settings.log_retention_bytes,
+        retention_age: settings.log_retention_age,
+        ..log::EmbeddedConfig::default()
+    };
+    let (log, _report) = tokio::task::spawn_blocking(move || EmbeddedLog::open(&log_dir, config, &stored))
+        .await?
+        .with_context(|| format!("can't open the log in {}", settings.data_dir.display()))?;
+    Ok((Arc::new(log), Arc::new(store)))
+}
+
+async fn retain(log: Arc<EmbeddedLog>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETAIN_INTERVAL) => {}
+        }
+        let log = Arc::clone(&log);
+        let now = ReceivedAt::from_micros(clock::unix_micros());
+        match tokio::task::spawn_blocking(move || log.retain(now)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %Chain(&error), "old segments can't be deleted, trying again later")
+            }
+            Err(error) => tracing::error!(%error, "the log's retention failed, trying again later"),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the welcome is what the person who starts the server reads")]
+fn print_welcome(address: SocketAddr, settings: &Serve, first_start: &FirstStart) {
+    println!(
+        "thalweg {} listens on http://{address} with its data in {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.data_dir.display()
+    );
+    if let Some(password) = first_start.random_password() {
+        println!("admin:   {} with the password {password} (shown once)", settings.admin_email);
+    }
+    println!("try it:  curl -s http://{address}/health");
+    println!(
+        "account: curl -s -X POST -H 'Content-Type: application/json' http://{address}/users -d '{{\"email\":\"me@example.com\",\"password\":\"12345678\"}}'"
+    );
+    println!("next:    README.md has the requests from an account to the first message");
+}
+
+/// Cancels on SIGTERM or SIGINT; a second signal ends the process at once.
+pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals can't be handled: the server has to be killed");
+        return;
+    };
+    for stop in [false, true] {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if stop {
+            std::process::exit(1);
+        }
+        tracing::info!("stopping: finishing what is in flight");
+        shutdown.cancel();
+    }
+}

@@ -1,0 +1,247 @@
+//! A running server, and a client's view of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const ADMIN_EMAIL: &str = "admin@example.com";
+pub(crate) const ADMIN_PASSWORD: &str = "the admin's password";
+pub(crate) const PASSWORD: &str = "a user's password";
+
+/// How long a test waits for a condition before it fails. Generous: it is a bound, not an expectation.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server process on a directory. Killed and cleaned up when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) base: String,
+    data: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts a fresh server and waits until it listens.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut server = Self::start_in(data.path(), arguments);
+        server.data = Some(data);
+        server
+    }
+
+    /// Starts a server on a directory that the caller keeps, and waits until it listens.
+    pub(crate) fn start_in(directory: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-filter", "warn", "--data-dir"])
+            .arg(directory.join("data"))
+            .args(arguments)
+            .env("THALWEG_ADMIN_EMAIL", ADMIN_EMAIL)
+            .env("THALWEG_ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (found, base) = sync_channel(1);
+        let output = BufReader::new(child.stdout.take().unwrap());
+        // Reads to the end, so that the server never waits for a full pipe.
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let address = line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:"));
+                if let Some(address) = address {
+                    let _ = found.try_send(address.to_owned());
+                }
+            }
+        });
+        let base = base.recv_timeout(PATIENCE).expect("the server prints its address once it listens");
+        Self { child, base, data: None }
+    }
+
+    /// Where its data is.
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        self.data.as_ref().unwrap().path().join("data")
+    }
+
+    /// SIGKILL, and a new process on the same data.
+    pub(crate) fn kill_and_restart(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        Self::start_on(self.data.take().unwrap())
+    }
+
+    /// Starts a server on the directory of one that has ended.
+    pub(crate) fn start_on(data: TempDir) -> Self {
+        let mut server = Self::start_in(data.path(), &[]);
+        server.data = Some(data);
+        server
+    }
+
+    /// SIGTERM; the exit status once it has ended.
+    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap()
+    }
+
+    /// SIGKILL; the directory, for a look at its files.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.data.take().unwrap()
+    }
+
+    /// A new user with a token of its own.
+    pub(crate) async fn user(&self) -> User<'_> {
+        let email = format!("{}@example.com", uuid::Uuid::new_v4());
+        let http = reqwest::Client::new();
+        let account = json!({"email": email, "password": PASSWORD});
+        let created = http.post(format!("{}/users", self.base)).json(&account).send().await.unwrap();
+        assert_eq!(created.status(), 201);
+        self.login(&email, PASSWORD).await
+    }
+
+    pub(crate) async fn login(&self, email: &str, password: &str) -> User<'_> {
+        let http = reqwest::Client::new();
+        let account = json!({"email": email, "password": password});
+        let answer = http.post(format!("{}/tokens", self.base)).json(&account).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        let token = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+        User { server: self, http, token }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A logged-in user of a server.
+pub(crate) struct User<'a> {
+    server: &'a Server,
+    pub(crate) http: reqwest::Client,
+    pub(crate) token: String,
+}
+
+impl User<'_> {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.server.base)).bearer_auth(&self.token)
+    }
+
+    async fn create(&self, what: &str) -> Value {
+        let made = self.request(Method::POST, &format!("/{what}")).json(&json!([{"name": what}]));
+        let made = made.send().await.unwrap();
+        assert_eq!(made.status(), 201);
+        made.json::<Value>().await.unwrap()[what][0].clone()
+    }
+
+    pub(crate) async fn channel(&self) -> String {
+        self.create("channels").await["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn thing(&self) -> (String, String) {
+        let thing = self.create("things").await;
+        (thing["id"].as_str().unwrap().to_owned(), thing["key"].as_str().unwrap().to_owned())
+    }
+
+    pub(crate) async fn connect(&self, channel: &str, thing: &str) {
+        let ids = json!({"channel_ids": [channel], "thing_ids": [thing]});
+        let answer = self.request(Method::POST, "/connect").json(&ids).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+
+    /// A thing of its own on a channel.
+    pub(crate) async fn thing_on(&self, channel: &str) -> Thing {
+        let (id, key) = self.thing().await;
+        self.connect(channel, &id).await;
+        Thing {
+            http: self.http.clone(),
+            base: self.server.base.clone(),
+            channel: channel.to_owned(),
+            id,
+            key,
+        }
+    }
+
+    /// A thing on a new channel.
+    pub(crate) async fn connected_thing(&self) -> Thing {
+        self.thing_on(&self.channel().await).await
+    }
+}
+
+/// A thing that is connected to one channel.
+#[derive(Clone)]
+pub(crate) struct Thing {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) channel: String,
+    pub(crate) id: String,
+    pub(crate) key: String,
+}
+
+impl Thing {
+    /// A publish without a body yet.
+    pub(crate) fn post(&self, subtopic: &str) -> RequestBuilder {
+        self.http
+            .post(format!("{}/http/channels/{}/messages{subtopic}", self.base, self.channel))
+            .header("Authorization", format!("Thing {}", self.key))
+            .header("Content-Type", "application/senml+json")
+    }
+
+    /// Publishes a pack that is accepted.
+    pub(crate) async fn publish(&self, pack: &Value) {
+        let answer = self.post("").body(pack.to_string()).send().await.unwrap();
+        let status = answer.status();
+        assert_eq!(status, 202, "{}", answer.text().await.unwrap());
+    }
+
+    /// Reads with a query string: status and body.
+    pub(crate) async fn read(&self, query: &str) -> (StatusCode, Value) {
+        let url = format!("{}/channels/{}/messages?{query}", self.base, self.channel);
+        let request = self.http.get(url).header("Authorization", format!("Thing {}", self.key));
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    /// A page that is there.
+    pub(crate) async fn page(&self, query: &str) -> Value {
+        let (status, page) = self.read(query).await;
+        assert_eq!(status, 200, "{query}: {page}");
+        page
+    }
+
+    /// Waits until the channel holds so many records.
+    pub(crate) async fn until_stored(&self, total: u64) {
+        eventually(async || {
+            let page = self.page("limit=1").await;
+            (page["total"] == total)
+                .then_some(())
+                .ok_or_else(|| format!("{} of {total} stored", page["total"]))
+        })
+        .await;
+    }
+}
+
+/// Asks until the answer is good. Every question is a request of its own, so asking again is the wait.
+pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(problem) => assert!(Instant::now() < deadline, "{problem}"),
+        }
+    }
+}
+
+/// One field of every message of a page.
+pub(crate) fn column<'a>(page: &'a Value, field: &str) -> Vec<&'a Value> {
+    page["messages"].as_array().unwrap().iter().map(|message| &message[field]).collect()
+}

@@ -1,0 +1,15 @@
+//! The product over HTTP: each test starts the binary on a directory of its own and talks to it as a client would.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod harness;
+
+mod access;
+mod damage;
+mod encodings;
+mod first_message;
+mod kills;
+mod reading;
+mod refusals;
+mod slow_clients;
+mod stopping;

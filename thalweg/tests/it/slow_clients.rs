@@ -1,0 +1,107 @@
+//! Clients that say nothing, or say it slowly, or say too much.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Server, Thing};
+
+fn dial(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.base.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Everything the server says until it closes; a reset is a close, too.
+fn until_closed(mut stream: TcpStream) -> String {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => said.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("the connection is still open: {error}"),
+        }
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn head(thing: &Thing, length: usize) -> String {
+    format!(
+        "POST /http/channels/{}/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Thing {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
+        thing.channel, thing.key
+    )
+}
+
+#[tokio::test]
+async fn a_silent_connection_and_half_a_head_are_closed() {
+    let server = Server::start_with(&["--header-timeout", "300ms"]);
+    let silent = dial(&server);
+    let mut half = dial(&server);
+    half.write_all(b"POST /http/channels/x/messages HTTP/1.1\r\nHost:").unwrap();
+    let mut idle = dial(&server);
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(until_closed(silent), "");
+    until_closed(half);
+    assert!(
+        until_closed(idle).starts_with("HTTP/1.1 200"),
+        "a request is answered before its connection is closed"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408_and_nothing_is_stored() {
+    let server = Server::start_with(&["--body-timeout", "300ms"]);
+    let thing = server.user().await.connected_thing().await;
+    let mut stalled = dial(&server);
+    stalled.write_all(head(&thing, 100).as_bytes()).unwrap();
+    stalled.write_all(br#"[{"n":"a","v":1}]"#).unwrap();
+    let answer = tokio::task::spawn_blocking(move || until_closed(stalled)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(thing.page("").await["total"], 0);
+}
+
+#[tokio::test]
+async fn a_body_cut_short_by_its_sender_is_not_stored() {
+    let server = Server::start();
+    let thing = server.user().await.connected_thing().await;
+    let mut cut = dial(&server);
+    cut.write_all(head(&thing, 100).as_bytes()).unwrap();
+    cut.write_all(br#"[{"n":"a","v":1}]"#).unwrap();
+    drop(cut);
+    let whole = thing.post("").body(r#"[{"n":"b","v":1}]"#).send().await.unwrap();
+    assert_eq!(whole.status(), 202);
+    thing.until_stored(1).await;
+    assert_eq!(thing.page("").await["messages"][0]["name"], "b");
+}
+
+#[tokio::test]
+async fn bodies_that_would_take_more_memory_than_there_is_for_them_are_503() {
+    let server = Server::start_with(&["--in-flight-bytes-max", "1000000"]);
+    let thing = server.user().await.connected_thing().await;
+    // A body of 600 kB that is announced and does not come sets its memory aside, unless the other request was there
+    // first; so each try announces one more.
+    let mut announced = Vec::new();
+    let body = format!("[{{\"n\":\"a\",\"v\":1}}]{}", " ".repeat(600_000));
+    let refusal = crate::harness::eventually(async || {
+        let mut connection = dial(&server);
+        connection.write_all(head(&thing, 600_000).as_bytes()).unwrap();
+        announced.push(connection);
+        let answer = thing.post("").body(body.clone()).send().await;
+        let answer = answer.expect("a refusal arrives, whatever was left unread");
+        if answer.status() == 503 { Ok(answer) } else { Err(format!("{}", answer.status())) }
+    })
+    .await;
+    assert_eq!(refusal.headers()["retry-after"], "1");
+    assert!(refusal.json::<Value>().await.unwrap()["error"].is_string());
+    assert_eq!(thing.post("").body(r#"[{"n":"b","v":1}]"#).send().await.unwrap().status(), 202);
+    drop(announced);
+    crate::harness::eventually(async || {
+        let answer = thing.post("").body(body.clone()).send().await.unwrap();
+        if answer.status() == 202 { Ok(()) } else { Err(format!("{}", answer.status())) }
+    })
+    .await;
+}
