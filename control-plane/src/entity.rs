@@ -3,10 +3,11 @@
 //! A handler that takes a [`Writable<Thing>`] can't be reached by a user who may not write it; one that forgets to ask
 //! has nothing to write to.
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 use domain::UserId;
 use http::request::Parts;
 use service::ApiError;
+use service::extract::ApiPath;
 
 use crate::ControlPlane;
 use crate::access::{Action, Caller, Denied, Rights};
@@ -88,10 +89,8 @@ async fn proven<E: Entity>(
     action: Action,
 ) -> Result<(E, Rights), ApiError> {
     let caller = Caller::from_request_parts(parts, app).await?;
-    let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| unknown(E::NAME))?;
-    let id = params.iter().find(|(name, _)| *name == E::NAME).map(|(_, id)| id);
-    let id = id.expect("the route of the handler has the parameter");
-    let entity = E::find(app, id).await?.ok_or_else(|| unknown(E::NAME))?;
+    let path = ApiPath::from_request_parts(parts, app).await?;
+    let entity = E::find(app, path.get(E::NAME)).await?.ok_or_else(|| unknown(E::NAME))?;
     let rights = Rights::of(&caller, entity.owner());
     rights.decide(action).map_err(|denied| refuse(denied, E::NAME))?;
     Ok((entity, rights))

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 use domain::{Action, ChannelId, ChannelProfile, Subtopic, ThingId, access};
 use http::request::Parts;
 use service::ApiError;
 use service::credentials::Credential;
-use service::extract::channel_in_path;
+use service::extract::{ApiPath, channel_in_path};
 
 use crate::publish::App;
 
@@ -29,11 +29,8 @@ impl FromRequestParts<Arc<App>> for Publisher {
                 "publishing takes a thing's key: Authorization: Thing <key>",
             ));
         };
-        let path = RawPathParams::from_request_parts(parts, app)
-            .await
-            .map_err(|_| ApiError::malformed("the path is not valid UTF-8 once percent-decoded"))?;
-        let parameter = |name| path.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value);
-        let channel = channel_in_path(parameter("channel"));
+        let path = ApiPath::from_request_parts(parts, app).await?;
+        let channel = channel_in_path(path.get("channel"));
         let grant = app
             .parts
             .access
@@ -46,7 +43,7 @@ impl FromRequestParts<Arc<App>> for Publisher {
             .ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;
         let (thing, profile) = access::decide(&grant, Action::Publish)
             .map_err(|denied| ApiError::forbidden(denied.to_string()))?;
-        let subtopic = Subtopic::from_path(parameter("subtopic"))
+        let subtopic = Subtopic::from_path(path.get("subtopic"))
             .map_err(|error| ApiError::malformed(error.to_string()).code("bad_subtopic"))?;
         Ok(Self { thing, channel, profile, subtopic })
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use domain::{Action, ChannelId, ChannelProfile, access};
 use http::request::Parts as RequestParts;
 use service::ApiError;
 use service::authority::{AuthorityError, ReadDenied};
 use service::credentials::Credential;
-use service::extract::channel_in_path;
+use service::extract::{ApiPath, channel_in_path};
 use service::telemetry::Chain;
 
 use crate::Parts;
@@ -25,8 +25,8 @@ impl FromRequestParts<Arc<Parts>> for ChannelReader {
 
     async fn from_request_parts(request: &mut RequestParts, parts: &Arc<Parts>) -> Result<Self, ApiError> {
         let credential = Credential::from_headers(&request.headers)?;
-        let path = Path::<String>::from_request_parts(request, parts).await;
-        let channel = channel_in_path(path.as_deref().map_or("", String::as_str));
+        let path = ApiPath::from_request_parts(request, parts).await?;
+        let channel = channel_in_path(path.get("channel"));
         let profile = match credential {
             Credential::Thing(key) => {
                 let grant = parts.authority.grant(&key.digest(), channel).await.map_err(unavailable)?;

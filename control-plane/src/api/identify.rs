@@ -2,13 +2,13 @@
 //! the reference. Who knows a key, or a thing's id and a channel's, learns nothing here that it could not try.
 
 use axum::Json;
-use axum::extract::{RawPathParams, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::access::{Denied, decide};
 use domain::{Action, ChannelId, Grant, ThingId, ThingKey};
 use http::StatusCode;
 use serde_json::{Value, json};
-use service::extract::ApiJson;
+use service::extract::{ApiJson, ApiPath};
 use service::{ApiError, clock};
 
 use super::empty;
@@ -30,10 +30,10 @@ pub(super) async fn identify(
 /// `POST /identify/channels/{channel}/access-by-key`: the thing that has this key, if it is connected to the channel.
 pub(super) async fn access_by_key(
     State(app): State<ControlPlane>,
-    params: RawPathParams,
+    path: ApiPath,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
-    let channel = channel(&params)?;
+    let channel = channel(&path)?;
     let key = key(body)?;
     let grant = app.registry().grant(&key.digest(), channel, clock::unix_micros()).await?;
     let grant: Grant = grant.ok_or_else(unknown_key)?;
@@ -44,10 +44,10 @@ pub(super) async fn access_by_key(
 /// `POST /identify/channels/{channel}/access-by-id`: whether the thing is connected to the channel.
 pub(super) async fn access_by_id(
     State(app): State<ControlPlane>,
-    params: RawPathParams,
+    path: ApiPath,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
-    let channel = channel(&params)?;
+    let channel = channel(&path)?;
     let mut fields = Fields::one(body)?;
     let thing: ThingId =
         fields.required_text("thing_id")?.parse().map_err(|error| fields.wrong("thing_id", error))?;
@@ -62,9 +62,8 @@ fn key(body: Value) -> Result<ThingKey, ApiError> {
     ThingKey::from_presented(&token).map_err(|_| unknown_key())
 }
 
-fn channel(params: &RawPathParams) -> Result<ChannelId, ApiError> {
-    let id = params.iter().find_map(|(name, id)| (name == "channel").then(|| id.parse().ok()));
-    id.flatten().ok_or_else(|| unknown("channel"))
+fn channel(path: &ApiPath) -> Result<ChannelId, ApiError> {
+    path.get("channel").parse().map_err(|_| unknown("channel"))
 }
 
 fn unknown_key() -> ApiError {

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, State};
+use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use domain::UserId;
 use http::StatusCode;
 use http::request::Parts;
 use serde::Serialize;
 use serde_json::{Value, json};
-use service::extract::{ApiJson, ApiQuery};
+use service::extract::{ApiJson, ApiPath, ApiQuery};
 use service::{ApiError, clock};
 
 use super::page::ListParams;
@@ -98,10 +98,9 @@ pub(super) async fn log_in(
 pub(super) async fn view(
     State(app): State<ControlPlane>,
     caller: Caller,
-    params: RawPathParams,
+    path: ApiPath,
 ) -> Result<Response, ApiError> {
-    let id = params.iter().find_map(|(name, id)| (name == "user").then(|| id.parse::<UserId>()));
-    let id = id.and_then(Result::ok).ok_or_else(|| unknown("user"))?;
+    let id: UserId = path.get("user").parse().map_err(|_| unknown("user"))?;
     if !caller.is_admin && caller.user != id {
         return Err(unknown("user"));
     }

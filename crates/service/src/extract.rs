@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use domain::ChannelId;
 use http::StatusCode;
 use http::request::Parts;
@@ -37,6 +37,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
 /// that nobody is connected to, so that a thing learns nothing about which channels there are.
 pub fn channel_in_path(text: &str) -> ChannelId {
     text.parse().unwrap_or(ChannelId::from_bytes([0; 16]))
+}
+
+/// The parameters of a route's path, percent-decoded. One that is not UTF-8 then names nothing there is: 404.
+#[derive(Debug)]
+pub struct ApiPath(RawPathParams);
+
+impl ApiPath {
+    /// The parameter of this name; empty where the route has none.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        params.map(Self).map_err(|_| ApiError::not_found("no such resource"))
+    }
 }
 
 /// Query parameters.

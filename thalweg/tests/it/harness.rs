@@ -69,6 +69,13 @@ impl Server {
         self.data.as_ref().unwrap().path().join("data")
     }
 
+    /// The most memory that the process has had resident.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// SIGKILL, and a new process on the same data.
     pub(crate) fn kill_and_restart(mut self) -> Self {
         self.child.kill().unwrap();
