@@ -137,13 +137,20 @@ impl EmbeddedStore {
     }
 }
 
-impl Drop for EmbeddedStore {
-    fn drop(&mut self) {
+impl EmbeddedStore {
+    /// Stops the thread that finishes purges; what it leaves goes on after the next start.
+    fn stop_sweeper(&mut self) {
         self.inner.sweeper.tell(|state| state.stop = true);
         if let Some(sweeper) = self.sweeper.take() {
-            // A panic there was reported when it happened, and its work goes on after the next start.
+            // A panic there was reported when it happened.
             let _ = sweeper.join();
         }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.stop_sweeper();
     }
 }
 

@@ -24,16 +24,16 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 const OPEN_FILES_MAX: usize = 256;
 /// Threads that flush and compact; with one alone a compaction would hold up flushes.
 const WORKER_THREADS: usize = 2;
-/// Bytes of counts and of catalogue entries held in memory, each.
-const SMALL_WRITE_BUFFER_BYTES: u64 = 2 << 20;
+/// Bytes of catalogue entries held in memory.
+const CATALOGUE_WRITE_BUFFER_BYTES: u64 = 2 << 20;
 
 /// What an embedded store may use of the machine. The defaults keep a whole server under 64 MiB while it is idle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedConfig {
     /// Bytes of stored blocks kept in memory.
     pub cache_bytes: u64,
-    /// Bytes of rows held in memory until they are written out in order. Up to four times as much is held while writes
-    /// come faster than they can be written out; then appends wait.
+    /// Bytes of rows, and of counts as many, held in memory until they are written out in order. Up to four times as
+    /// much is held while writes come faster than they can be written out; then appends wait.
     pub write_buffer_bytes: u64,
 }
 
@@ -78,8 +78,8 @@ fn open_database(dir: &Path, config: &EmbeddedConfig) -> fjall::Result<Keyspaces
     };
     Ok(Keyspaces {
         rows: keyspace("rows", config.write_buffer_bytes)?,
-        counts: keyspace("counts", SMALL_WRITE_BUFFER_BYTES)?,
-        catalogue: keyspace("catalogue", SMALL_WRITE_BUFFER_BYTES)?,
+        counts: keyspace("counts", config.write_buffer_bytes)?,
+        catalogue: keyspace("catalogue", CATALOGUE_WRITE_BUFFER_BYTES)?,
         database,
     })
 }

@@ -235,3 +235,93 @@ pub(super) fn sweep(inner: &Inner) {
         state.wanted = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{CountLevel, Direction, Row, Store, TimeRange, WriteBatch, WriteRow};
+    use crate::embedded::{EmbeddedConfig, EmbeddedStore};
+    use domain::{BucketWidth, ChannelProfile, Protocol, ReceivedAt, Record, Subtopic, Timestamp};
+
+    const CHANNEL: ChannelId = ChannelId::from_bytes([1; 16]);
+    const GONE: ThingId = ThingId::from_bytes([2; 16]);
+    /// In the same shard as the one that goes.
+    const KEPT: ThingId = ThingId::from_bytes([55; 16]);
+
+    fn row(publisher: ThingId, nanos: i64) -> WriteRow {
+        WriteRow {
+            channel: CHANNEL,
+            profile: ChannelProfile::default(),
+            row: Row {
+                publisher,
+                subtopic: Subtopic::default(),
+                protocol: Protocol::Http,
+                received: ReceivedAt::from_micros(1),
+                record: Record {
+                    name: "n".to_owned(),
+                    unit: String::new(),
+                    time: Timestamp::from_nanos(nanos),
+                    value: None,
+                    sum: Some(1.0),
+                    update_time: None,
+                },
+            },
+        }
+    }
+
+    async fn rows_left(store: &EmbeddedStore) -> u64 {
+        let counts = store.counts(CHANNEL, CountLevel::Coarsest, i64::MIN..i64::MAX).await.unwrap();
+        counts.iter().map(|count| count.rows).sum()
+    }
+
+    /// More rows than a step looks at, in one block, and others between them; nobody but the test finishes purges.
+    async fn store_with_rows(dir: &std::path::Path) -> EmbeddedStore {
+        let mut store = EmbeddedStore::open(dir, EmbeddedConfig::default()).unwrap();
+        store.stop_sweeper();
+        assert_eq!(shard_of(KEPT), shard_of(GONE));
+        let rows = (0..STEP_KEYS as i64).flat_map(|n| [row(GONE, n), row(KEPT, n)]).collect();
+        store.append(WriteBatch { rows, positions: Vec::new() }).await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn a_purge_cut_off_by_a_crash_goes_on_after_the_start() {
+        let steps = STEP_KEYS as u64;
+        for (target, left) in [(PurgeTarget::Publisher(GONE), steps), (PurgeTarget::Channel(CHANNEL), 0)] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = store_with_rows(dir.path()).await;
+            assert!(begin(&store.inner, target).unwrap());
+            let asked = std::cell::Cell::new(0);
+            finish(&store.inner, target, || asked.replace(asked.get() + 1) > 0).unwrap();
+            assert_eq!(unfinished(&store.inner.keyspaces).unwrap(), [target], "one step is not all");
+            drop(store);
+
+            let store = EmbeddedStore::open(dir.path(), EmbeddedConfig::default()).unwrap();
+            while !unfinished(&store.inner.keyspaces).unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(rows_left(&store).await, left, "{target:?}");
+            let stored = store.inner.keyspaces.rows.prefix(CHANNEL.as_bytes()).count() as u64;
+            assert_eq!(stored, left, "{target:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_step_takes_rows_and_their_counts_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with_rows(dir.path()).await;
+        let target = PurgeTarget::Publisher(GONE);
+        begin(&store.inner, target).unwrap();
+        for steps in 1..5 {
+            let asked = std::cell::Cell::new(0);
+            finish(&store.inner, target, || asked.replace(asked.get() + 1) >= steps).unwrap();
+            let stored = store.inner.keyspaces.rows.prefix(CHANNEL.as_bytes()).count() as u64;
+            assert_eq!(rows_left(&store).await, stored, "after {steps} steps");
+        }
+        let all = TimeRange::ALL;
+        let blocks =
+            store.blocks(CHANNEL, BucketWidth::Hour, all, Direction::Ascending, None, 99).await.unwrap();
+        assert_eq!(blocks.len(), 1, "{blocks:?}");
+        assert_eq!(rows_left(&store).await, STEP_KEYS as u64);
+    }
+}
