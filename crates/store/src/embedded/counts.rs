@@ -5,6 +5,7 @@
 use domain::{ChannelId, Timestamp};
 use fjall::OwnedWriteBatch;
 
+use super::hot::HOT_REPLACEMENTS;
 use super::layout::{count_key, decode_number};
 use super::recent::Recent;
 use super::{Keyspaces, unavailable};
@@ -57,7 +58,14 @@ impl Deltas {
 
 /// Counts as they are stored, as far as remembered.
 #[derive(Debug)]
-pub(super) struct KnownCounts(Recent<(ChannelId, CountLevel, i64), u64>);
+pub(super) struct KnownCounts(Recent<(ChannelId, CountLevel, i64), KnownCount>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct KnownCount {
+    rows: u64,
+    /// How often it was replaced since it is remembered.
+    replacements: u32,
+}
 
 impl KnownCounts {
     pub(super) fn new() -> Self {
@@ -81,13 +89,14 @@ impl KnownCounts {
             for delta in deltas.seconds.iter().filter(|delta| delta.rows != 0) {
                 let key = count_key(delta.channel, level, delta.start);
                 let place = (delta.channel, level, delta.start);
-                let before = match self.0.get_mut(&place) {
+                let known = match self.0.get_mut(&place) {
                     Some(known) => *known,
                     None => match keyspaces.counts.get(key).map_err(unavailable)? {
-                        Some(stored) => decode_number(&stored)?,
-                        None => 0,
+                        Some(stored) => KnownCount { rows: decode_number(&stored)?, replacements: 0 },
+                        None => KnownCount::default(),
                     },
                 };
+                let before = known.rows;
                 let after = before.checked_add_signed(delta.rows).ok_or_else(|| {
                     StoreError::Damaged(format!(
                         "channel {} counts {before} rows where {} go",
@@ -98,7 +107,11 @@ impl KnownCounts {
                     0 => writes.remove(&keyspaces.counts, key),
                     rows => writes.insert(&keyspaces.counts, key, rows.to_be_bytes()),
                 }
-                self.0.insert(place, after);
+                let replacements = known.replacements.saturating_add(1);
+                if replacements.is_multiple_of(HOT_REPLACEMENTS) {
+                    keyspaces.hot.note(delta.channel, level, delta.start);
+                }
+                self.0.insert(place, KnownCount { rows: after, replacements });
             }
         }
         Ok(())

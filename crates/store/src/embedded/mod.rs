@@ -6,6 +6,7 @@
 
 mod append;
 mod counts;
+mod hot;
 mod key;
 mod layout;
 mod open;
@@ -23,6 +24,7 @@ use domain::{BucketWidth, ChannelId, Position};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use self::append::Writer;
+use self::hot::HotWindows;
 use self::scan::View;
 use crate::contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
@@ -64,6 +66,8 @@ struct Keyspaces {
     counts: Keyspace,
     /// Everything else.
     catalogue: Keyspace,
+    /// Where reads of counts had better not scan.
+    hot: HotWindows,
 }
 
 impl Keyspaces {

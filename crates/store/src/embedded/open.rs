@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use fjall::{Database, KeyspaceCreateOptions};
 
 use super::append::Writer;
+use super::hot::HotWindows;
 use super::{EmbeddedStore, Inner, Keyspaces, Sweeper, purge, unavailable};
 use crate::contract::StoreError;
 
@@ -80,6 +81,7 @@ fn open_database(dir: &Path, config: &EmbeddedConfig) -> fjall::Result<Keyspaces
         rows: keyspace("rows", config.write_buffer_bytes)?,
         counts: keyspace("counts", config.write_buffer_bytes)?,
         catalogue: keyspace("catalogue", CATALOGUE_WRITE_BUFFER_BYTES)?,
+        hot: HotWindows::default(),
         database,
     })
 }

@@ -99,14 +99,36 @@ impl<'a> View<'a> {
         if starts.is_empty() {
             return Ok(Vec::new());
         }
+        let mut found = Vec::new();
+        let mut next = starts.start;
+        for hot in self.keyspaces.hot.within(channel, level, &starts) {
+            self.scan_counts(channel, level, next..hot, &mut found)?;
+            let stored = self.snapshot.get(&self.keyspaces.counts, count_key(channel, level, hot));
+            if let Some(rows) = stored.map_err(unavailable)? {
+                found.push(TimeCount { start_seconds: hot, rows: decode_number(&rows)? });
+            }
+            next = hot + level.seconds();
+        }
+        self.scan_counts(channel, level, next..starts.end, &mut found)?;
+        Ok(found)
+    }
+
+    fn scan_counts(
+        &self,
+        channel: ChannelId,
+        level: CountLevel,
+        starts: Range<i64>,
+        found: &mut Vec<TimeCount>,
+    ) -> Result<(), StoreError> {
+        if starts.is_empty() {
+            return Ok(());
+        }
         let keys = count_key(channel, level, starts.start)..count_key(channel, level, starts.end);
-        let items = self.snapshot.range(&self.keyspaces.counts, keys);
-        items
-            .map(|item| {
-                let (key, value) = item.into_inner().map_err(unavailable)?;
-                Ok(TimeCount { start_seconds: count_start(&key)?, rows: decode_number(&value)? })
-            })
-            .collect()
+        for item in self.snapshot.range(&self.keyspaces.counts, keys) {
+            let (key, value) = item.into_inner().map_err(unavailable)?;
+            found.push(TimeCount { start_seconds: count_start(&key)?, rows: decode_number(&value)? });
+        }
+        Ok(())
     }
 }
 
