@@ -67,6 +67,17 @@ impl Store for Flaky {
         self.store.rows(channel, scans).await
     }
 
+    async fn times(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        self.store.times(channel, width, range, direction, limit).await
+    }
+
     async fn counts(
         &self,
         channel: ChannelId,

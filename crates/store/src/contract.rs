@@ -65,6 +65,20 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] if they can't be read.
     async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError>;
 
+    /// The times of the first rows of a range in the direction, at most `limit`, in order. It is for ranges of a second or
+    /// so: it costs as much as finding their rows, if not as much as reading them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if they can't be read.
+    async fn times(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError>;
+
     /// How many rows the channel has in each window of the level whose start, in seconds since the epoch, is among
     /// `starts`; in ascending order, windows without rows left out.
     ///
@@ -233,6 +247,25 @@ impl TimeRange {
     /// Whether no time at all is in the range.
     pub fn is_empty(&self) -> bool {
         self.to.is_some_and(|to| to <= self.from)
+    }
+
+    /// The part of the range within the second that comes first in the direction.
+    pub(crate) fn first_second(self, direction: Direction) -> Self {
+        const NANOS: i64 = 1_000_000_000;
+        let first = match direction {
+            Direction::Ascending => self.from,
+            Direction::Descending => {
+                self.to.map_or(Timestamp::MAX, |to| Timestamp::from_nanos(to.as_nanos().saturating_sub(1)))
+            }
+        };
+        let second = first.as_nanos().div_euclid(NANOS);
+        let end = second.checked_add(1).and_then(|next| next.checked_mul(NANOS)).map(Timestamp::from_nanos);
+        let start = second.checked_mul(NANOS).map_or(Timestamp::MIN, Timestamp::from_nanos);
+        let to = match (self.to, end) {
+            (Some(to), Some(end)) => Some(to.min(end)),
+            (to, end) => to.or(end),
+        };
+        Self { from: self.from.max(start), to }
     }
 
     /// The range without what comes before a time in the direction.

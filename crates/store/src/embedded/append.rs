@@ -7,9 +7,10 @@ use domain::{ChannelId, ThingId, Timestamp};
 use fjall::{OwnedWriteBatch, PersistMode, Slice};
 
 use super::counts::{Deltas, KnownCounts};
-use super::key::{Identity, TIME_BYTES, block_prefix, put_row_key, time_of};
+use super::key::{Identity, block_prefix, put_row_key};
 use super::layout::{block_key, position_key, publisher_key, purged_key};
 use super::recent::Recent;
+use super::scan::row_time;
 use super::value::{put_value, version_of};
 use super::{Keyspaces, unavailable};
 use crate::contract::{Block, PurgeTarget, StoreError, WriteBatch, WriteRow};
@@ -210,11 +211,7 @@ impl Writer {
         let Some(first) = keyspaces.rows.prefix(block_prefix(row.channel, block)).next() else {
             return Ok(None);
         };
-        let key = first.key().map_err(unavailable)?;
-        let prefix: &[u8; TIME_BYTES] = key.first_chunk().ok_or_else(|| {
-            StoreError::Damaged(format!("a row's key is malformed: {}", key.escape_ascii()))
-        })?;
-        Ok(Some(time_of(prefix)))
+        row_time(&first.key().map_err(unavailable)?).map(Some)
     }
 }
 

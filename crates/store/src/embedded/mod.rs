@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use domain::{BucketWidth, ChannelId, Position};
+use domain::{BucketWidth, ChannelId, Position, Timestamp};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use self::append::Writer;
@@ -198,6 +198,18 @@ impl Store for EmbeddedStore {
         let nothing = vec![Vec::new(); scans.len()];
         let read = move |view: View<'_>| scans.iter().map(|scan| view.rows(channel, scan)).collect();
         self.reading(channel, nothing, read).await
+    }
+
+    async fn times(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        let read = move |view: View<'_>| view.times(channel, width, range, direction, limit);
+        self.reading(channel, Vec::new(), read).await
     }
 
     async fn counts(

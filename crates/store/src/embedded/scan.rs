@@ -90,6 +90,40 @@ impl<'a> View<'a> {
         Ok(rows.found)
     }
 
+    /// Of each block the first times; then the first of all.
+    pub(super) fn times(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        let Some(newest) = newest_of(range) else {
+            return Ok(Vec::new());
+        };
+        let mut times = Vec::new();
+        for block in self.blocks(channel, width, range, direction, None, usize::MAX)? {
+            let first = time_prefix(channel, block, newest).to_vec();
+            let keys = first..behind(&time_prefix(channel, block, range.from));
+            let mut items = self.snapshot.range(&self.keyspaces.rows, keys);
+            for _ in 0..limit {
+                let item = match direction {
+                    Direction::Descending => items.next(),
+                    Direction::Ascending => items.next_back(),
+                };
+                let Some(item) = item else { break };
+                times.push(row_time(&item.key().map_err(unavailable)?)?);
+            }
+        }
+        match direction {
+            Direction::Descending => times.sort_unstable_by(|a, b| b.cmp(a)),
+            Direction::Ascending => times.sort_unstable(),
+        }
+        times.truncate(limit);
+        Ok(times)
+    }
+
     pub(super) fn counts(
         &self,
         channel: ChannelId,
@@ -243,10 +277,7 @@ impl Rows<'_> {
             }
             ties.push((key, value));
             if self.found.len() + ties.len() > self.limit {
-                let time = ties[0].0.first_chunk().map(time_of).ok_or_else(|| {
-                    StoreError::Damaged(format!("a row's key is malformed: {}", ties[0].0.escape_ascii()))
-                })?;
-                let prefix = self.time(time);
+                let prefix = self.time(row_time(&ties[0].0)?);
                 return self.forward(Bound::Included(prefix.to_vec()), behind(&prefix));
             }
         }
@@ -269,6 +300,12 @@ impl Rows<'_> {
         put_row_key(&mut key, self.channel, self.block, row.into());
         key
     }
+}
+
+/// The time in a row's key.
+pub(super) fn row_time(key: &[u8]) -> Result<Timestamp, StoreError> {
+    let malformed = || StoreError::Damaged(format!("a row's key is malformed: {}", key.escape_ascii()));
+    key.first_chunk().map(time_of).ok_or_else(malformed)
 }
 
 fn decode_row(key: &[u8], value: &[u8]) -> Result<Row, StoreError> {

@@ -39,7 +39,7 @@ macro_rules! contract_tests {
                 positions_and_rows_survive, a_purged_channel_is_gone_for_ever,
                 a_purged_publisher_is_gone_for_ever, purges_and_appends_may_race);
             $crate::contract_tests!(@laws $home,
-                pages: a_cursor_is_stable_while_rows_come, a_cursor_belongs_to_its_query,
+                pages: an_offset_is_exact_within_a_second, a_cursor_is_stable_while_rows_come, a_cursor_belongs_to_its_query,
                 a_filter_examines_no_more_than_it_may, many_ties_are_read_in_order,
                 a_part_of_a_second_is_counted_exactly);
         }

@@ -41,6 +41,38 @@ fn seconds(rows: &[Row]) -> Vec<i64> {
     rows.iter().map(|row| row.record.time.as_nanos() / SECOND).collect()
 }
 
+/// Many rows within one second, and many of one time, are paged by offset like any others.
+pub async fn an_offset_is_exact_within_a_second(home: &mut dyn Home) {
+    let store = home.open().await;
+    // 600 rows of 200 times, three things at each; then 100 rows of one time; all in the second behind 1,000.
+    let of =
+        |i: i64| number_row(channel(1), thing((i % 3) as u8), 1_000 * SECOND + i / 3 * 4_000_001, i as f64);
+    let tied =
+        |i: i64| number_row(channel(1), thing(10 + i as u8), 1_000 * SECOND + 900_000_000, (600 + i) as f64);
+    append(&*store, (0..600).map(of).chain((0..100).map(tied))).await;
+    append(&*store, [number_row(channel(1), thing(0), 999 * SECOND, -1.0)]).await;
+    for direction in [Direction::Descending, Direction::Ascending] {
+        let all = page(&*store, Query { direction, ..query(1_000) }).await.rows;
+        assert_eq!(all.len(), 701);
+        for offset in (0..=701).step_by(13).chain([32, 33, 34, 599, 600, 601, 699, 700]) {
+            let start = Start::Offset(offset);
+            let shown = page(&*store, Query { direction, start, ..query(5) }).await.rows;
+            let offset = offset as usize;
+            assert_eq!(shown, all[offset..(offset + 5).min(all.len())], "{direction:?}, offset {offset}");
+        }
+        for (from, to) in [(1_000 * SECOND + 5, 1_000 * SECOND + 500_000_000), (999 * SECOND, 1_001 * SECOND)]
+        {
+            let range = TimeRange { from: Timestamp::from_nanos(from), to: Some(Timestamp::from_nanos(to)) };
+            let all = page(&*store, Query { direction, range, ..query(1_000) }).await.rows;
+            for offset in (0..all.len()).step_by(17) {
+                let start = Start::Offset(offset as u64);
+                let shown = page(&*store, Query { direction, range, start, ..query(5) }).await.rows;
+                assert_eq!(shown, all[offset..(offset + 5).min(all.len())], "{range:?}, offset {offset}");
+            }
+        }
+    }
+}
+
 /// Rows that come while a reader pages, before the page or behind it, make no row appear twice or be left out.
 pub async fn a_cursor_is_stable_while_rows_come(home: &mut dyn Home) {
     let store = home.open().await;
