@@ -13,26 +13,21 @@ const RECORDS: u64 = 2_000;
 
 /// Publishes a phase's packs over so many connections; how many were accepted.
 async fn publish(thing: &Thing, phase: u64, connections: u64) -> u64 {
+    // Made beforehand, so that the connections wait for the server and not for the packs.
+    let packs: Arc<Vec<String>> = Arc::new((0..PACKS).map(|number| pack(phase * PACKS + number)).collect());
     let (next, accepted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let workers: Vec<_> = (0..connections)
         .map(|_| {
-            let (thing, next, accepted) = (thing.clone(), Arc::clone(&next), Arc::clone(&accepted));
+            let (thing, packs) = (thing.clone(), Arc::clone(&packs));
+            let (next, accepted) = (Arc::clone(&next), Arc::clone(&accepted));
             tokio::spawn(async move {
-                loop {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    if number >= PACKS {
-                        return;
-                    }
-                    let at = 1_700_000_000 + (phase * PACKS + number) * RECORDS;
-                    let records = (0..RECORDS)
-                        .map(|i| json!({"n": "a-name-of-usual-length", "u": "Cel", "t": at + i, "v": i}));
-                    let answer =
-                        thing.post("").body(Value::from_iter(records).to_string()).send().await.unwrap();
+                while let Some(pack) = packs.get(next.fetch_add(1, Ordering::SeqCst) as usize) {
+                    let answer = thing.post("").body(pack.clone()).send().await.unwrap();
                     match answer.status().as_u16() {
-                        202 => accepted.fetch_add(1, Ordering::SeqCst),
-                        503 => u64::from(answer.headers()["retry-after"] != "1"),
+                        202 => _ = accepted.fetch_add(1, Ordering::SeqCst),
+                        503 => assert_eq!(answer.headers()["retry-after"], "1"),
                         status => panic!("{status}: {}", answer.text().await.unwrap()),
-                    };
+                    }
                 }
             })
         })
@@ -41,6 +36,12 @@ async fn publish(thing: &Thing, phase: u64, connections: u64) -> u64 {
         worker.await.unwrap();
     }
     accepted.load(Ordering::SeqCst)
+}
+
+fn pack(number: u64) -> String {
+    let at = 1_700_000_000 + number * RECORDS;
+    let record = |i| json!({"n": "a-name-of-usual-length", "u": "Cel", "t": at + i, "v": i});
+    Value::from_iter((0..RECORDS).map(record)).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
