@@ -3,6 +3,7 @@
 //! Stateless. Never writes to the store, never asks the registry for what its cache knows, and never answers 202 for
 //! anything that a crash could still take away.
 
+mod app;
 mod body;
 mod publish;
 mod publisher;
@@ -63,7 +64,7 @@ impl fmt::Debug for Parts {
 
 /// The routes of an ingest node.
 pub fn router(config: Config, parts: Parts) -> Router {
-    let app = Arc::new(publish::App::new(config, parts));
+    let app = Arc::new(app::App::new(config, parts));
     Router::new()
         .route("/http/channels/{channel}/messages", post(publish::publish))
         .route("/http/channels/{channel}/messages/", post(publish::publish))

@@ -12,26 +12,11 @@ use http::{HeaderMap, StatusCode, header};
 use log::AppendError;
 use service::ApiError;
 use service::telemetry::Chain;
-use tokio::sync::Semaphore;
 
+use crate::Config;
+use crate::app::App;
 use crate::body::{self, Encoding};
 use crate::publisher::Publisher;
-use crate::{Config, Parts};
-
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) config: Config,
-    pub(crate) parts: Parts,
-    /// Bytes that publishes in flight may still take.
-    free_bytes: Semaphore,
-}
-
-impl App {
-    pub(crate) fn new(config: Config, parts: Parts) -> Self {
-        let free_bytes = Semaphore::new(config.in_flight_bytes_max);
-        Self { config, parts, free_bytes }
-    }
-}
 
 /// Appends one pack: 202 once it is durable. Nothing is appended if any part of the request is refused.
 pub(crate) async fn publish(

@@ -9,7 +9,7 @@ use service::ApiError;
 use service::credentials::Credential;
 use service::extract::{ApiPath, channel_in_path};
 
-use crate::publish::App;
+use crate::app::App;
 
 /// A thing whose key was known, on a channel it is connected to. Only the extractor makes one.
 #[derive(Debug)]

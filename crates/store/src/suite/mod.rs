@@ -4,6 +4,7 @@
 //! which nothing was ever stored. A broken promise is a panic that says which.
 
 mod fixtures;
+mod flaky;
 pub mod history;
 pub mod laws;
 mod model;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use crate::contract::Store;
 
 pub use self::fixtures::{channel, number_row, thing};
+pub use self::flaky::Flaky;
 pub use self::model::Model;
 
 /// A place where a store's data stays while the store is closed.

@@ -1,0 +1,123 @@
+//! A store that is away for a while, for the tests of those who have to wait for it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use domain::{BucketWidth, ChannelId, Position, Timestamp};
+use tokio::sync::watch;
+
+use crate::contract::{
+    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
+    WriteBatch,
+};
+
+/// A real store whose first changes fail as if it were away, and which tells of the ones that did not.
+pub struct Flaky {
+    store: Arc<dyn Store>,
+    failures_left: AtomicUsize,
+    purged: watch::Sender<Vec<PurgeTarget>>,
+}
+
+impl Flaky {
+    /// So many appends, persists and purges fail; then all is well.
+    pub fn new(store: Arc<dyn Store>, failures: usize) -> Self {
+        Self { store, failures_left: AtomicUsize::new(failures), purged: watch::Sender::default() }
+    }
+
+    /// What was purged so far, in order.
+    pub fn purged(&self) -> watch::Receiver<Vec<PurgeTarget>> {
+        self.purged.subscribe()
+    }
+
+    /// Waits until all of these were purged.
+    pub async fn has_purged(&self, targets: &[PurgeTarget]) {
+        let mut purged = self.purged();
+        let all = |purged: &Vec<PurgeTarget>| targets.iter().all(|target| purged.contains(target));
+        purged.wait_for(all).await.expect("the sender is in self");
+    }
+
+    /// Fails the next changes, too.
+    pub fn go_away(&self, failures: usize) {
+        self.failures_left.fetch_add(failures, Ordering::SeqCst);
+    }
+
+    /// Whether all failures have happened.
+    pub fn is_back(&self) -> bool {
+        self.failures_left.load(Ordering::SeqCst) == 0
+    }
+
+    fn there(&self) -> Result<&dyn Store, StoreError> {
+        let left =
+            self.failures_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => Err(StoreError::Unavailable("the store is away".into())),
+            Err(_) => Ok(&*self.store),
+        }
+    }
+}
+
+impl fmt::Debug for Flaky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flaky").field("failures_left", &self.failures_left).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for Flaky {
+    async fn append(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.there()?.append(batch).await
+    }
+
+    async fn persist(&self) -> Result<(), StoreError> {
+        self.there()?.persist().await
+    }
+
+    async fn resume_after(&self) -> Result<Vec<Position>, StoreError> {
+        self.store.resume_after().await
+    }
+
+    async fn blocks(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Block>, StoreError> {
+        self.store.blocks(channel, width, range, direction, after, limit).await
+    }
+
+    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.store.rows(channel, scans).await
+    }
+
+    async fn times(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        self.store.times(channel, width, range, direction, limit).await
+    }
+
+    async fn counts(
+        &self,
+        channel: ChannelId,
+        level: CountLevel,
+        starts: Range<i64>,
+    ) -> Result<Vec<TimeCount>, StoreError> {
+        self.store.counts(channel, level, starts).await
+    }
+
+    async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError> {
+        self.there()?.purge(target).await?;
+        self.purged.send_modify(|purged| purged.push(target));
+        Ok(())
+    }
+}
