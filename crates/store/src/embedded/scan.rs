@@ -90,7 +90,7 @@ impl<'a> View<'a> {
         Ok(rows.found)
     }
 
-    /// Of each block the first times; then the first of all.
+    /// Merges the times of all blocks, so that no more keys are read than are wanted.
     pub(super) fn times(
         &self,
         channel: ChannelId,
@@ -102,25 +102,39 @@ impl<'a> View<'a> {
         let Some(newest) = newest_of(range) else {
             return Ok(Vec::new());
         };
-        let mut times = Vec::new();
-        for block in self.blocks(channel, width, range, direction, None, usize::MAX)? {
+        let blocks = self.blocks(channel, width, range, direction, None, usize::MAX)?;
+        let scans = blocks.into_iter().map(|block| {
             let first = time_prefix(channel, block, newest).to_vec();
             let keys = first..behind(&time_prefix(channel, block, range.from));
             let mut items = self.snapshot.range(&self.keyspaces.rows, keys);
-            for _ in 0..limit {
+            move || {
                 let item = match direction {
                     Direction::Descending => items.next(),
                     Direction::Ascending => items.next_back(),
                 };
-                let Some(item) = item else { break };
-                times.push(row_time(&item.key().map_err(unavailable)?)?);
+                item.map(|item| row_time(&item.key().map_err(unavailable)?)).transpose()
+            }
+        });
+        let mut heads = Vec::new();
+        for mut scan in scans {
+            if let Some(time) = scan()? {
+                heads.push((time, scan));
             }
         }
-        match direction {
-            Direction::Descending => times.sort_unstable_by(|a, b| b.cmp(a)),
-            Direction::Ascending => times.sort_unstable(),
+        let mut times = Vec::new();
+        while times.len() < limit {
+            let nearest = match direction {
+                Direction::Descending => heads.iter().enumerate().max_by_key(|(_, (time, _))| *time),
+                Direction::Ascending => heads.iter().enumerate().min_by_key(|(_, (time, _))| *time),
+            };
+            let Some((at, _)) = nearest else { break };
+            let (time, scan) = &mut heads[at];
+            times.push(*time);
+            match scan()? {
+                Some(next) => *time = next,
+                None => drop(heads.swap_remove(at)),
+            }
         }
-        times.truncate(limit);
         Ok(times)
     }
 
