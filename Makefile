@@ -9,12 +9,13 @@ CONTRACT_SECTIONS = users things channels connect access messages
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: run build test check unit contract bench soak help
+.PHONY: run build test check unit contract engines engines-stop bench soak help
 
 help:
 	@echo "make run      build, and start the server on 127.0.0.1:8080 with its data in ./thalweg-data"
 	@echo "make test     check, every test, and the API contract where it is there"
 	@echo "make check    format, lints, documentation, licences"
+	@echo "make engines  start Kafka, Cassandra and PostgreSQL on loopback and print their addresses; make engines-stop ends them"
 	@echo "make bench    measure, as ratios within one run; several minutes"
 	@echo "make soak     kill the server many times under load, and look for what is lost"
 
@@ -31,6 +32,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 
 unit:
 	$(CARGO) test --workspace
@@ -40,6 +42,13 @@ contract:
 		$(CARGO) build --quiet --package thalweg && \
 		deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \
 	else echo "$(CONTRACT) is not there: the contract was not run"; fi
+
+# For a person who wants to look into real engines; how else to use them: deploy/README.md.
+engines:
+	@deploy/engines start
+
+engines-stop:
+	@deploy/engines stop
 
 # One run of each: the product against bare parts, then its parts by themselves.
 bench: build
