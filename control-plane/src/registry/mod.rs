@@ -55,7 +55,19 @@ pub(crate) enum ConnectError {
     Open(#[source] sqlx::Error),
     /// Its tables can't be brought to this build's form.
     #[error("the registry's tables can't be brought up to date")]
-    Migrate(#[from] MigrateError),
+    Migrate(#[source] MigrateError),
+    /// A newer build wrote the file: this one leaves it alone.
+    #[error("the registry has tables of version {0}, which a newer build wrote: start that one")]
+    Newer(i64),
+}
+
+impl From<MigrateError> for ConnectError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMissing(version) => Self::Newer(version),
+            error => Self::Migrate(error),
+        }
+    }
 }
 
 /// Connections to the registry: one that writes, a few that read.

@@ -9,6 +9,8 @@ mod connections;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod format;
+#[cfg(test)]
 mod lists;
 #[cfg(test)]
 mod logins;
