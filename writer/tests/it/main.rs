@@ -111,6 +111,27 @@ async fn a_store_that_is_away_is_waited_for_and_nothing_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_has_not_made_durable_is_never_committed() {
+    let world = World::new().await;
+    world.store.refuse_to_persist(true);
+    for _ in 0..2 {
+        let (writer, stop) = world.write();
+        world.append((0..10).map(pack)).await;
+        world.until_stored(10).await;
+        stop.cancel();
+        writer.await.unwrap();
+    }
+    assert_eq!(world.uncommitted().await, 20, "all of it is still in the log, whatever becomes of the store");
+    world.store.refuse_to_persist(false);
+    let (writer, stop) = world.write();
+    world.append([pack(10)]).await;
+    world.until_stored(11).await;
+    stop.cancel();
+    writer.await.unwrap();
+    assert_eq!(world.uncommitted().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_during_an_outage_ends_at_once_and_the_entries_come_again() {
     let world = World::new().await;
     world.store.go_away(usize::MAX / 2);

@@ -52,6 +52,10 @@ struct World {
 
 impl World {
     fn new(grant: Option<Grant>, permits: usize) -> Self {
+        Self::with(&AccessCacheConfig::default(), grant, permits)
+    }
+
+    fn with(config: &AccessCacheConfig, grant: Option<Grant>, permits: usize) -> Self {
         let registry = Arc::new(Registry {
             grant: Mutex::new(grant),
             asked: AtomicUsize::new(0),
@@ -59,7 +63,7 @@ impl World {
             reachable: true.into(),
         });
         let feed = Arc::new(Feed::default());
-        let cache = AccessCache::new(&AccessCacheConfig::default(), Arc::clone(&registry) as _, &feed);
+        let cache = AccessCache::new(config, Arc::clone(&registry) as _, &feed);
         Self { registry, feed, cache: Arc::new(cache) }
     }
 
@@ -153,6 +157,28 @@ async fn requests_that_miss_together_ask_once() {
         assert_eq!(request.await.unwrap(), Some(CONNECTED));
     }
     assert_eq!(world.asked(), 1);
+}
+
+/// Whoever tries keys all day takes a bounded part of memory, and none of the places of grants.
+#[tokio::test]
+async fn refusals_are_bounded_and_push_out_no_grant() {
+    let config = AccessCacheConfig { refusals_max: 100, ..AccessCacheConfig::default() };
+    for refused in [None, Some(DISCONNECTED)] {
+        let world = World::with(&config, Some(CONNECTED), 10_000);
+        world.ask().await;
+        *world.registry.grant.lock().unwrap() = refused;
+        for number in 0..1_000_u128 {
+            let channel = ChannelId::from_bytes((number + 100).to_be_bytes());
+            assert_eq!(world.cache.grant(key(), channel).await.unwrap(), refused);
+        }
+        world.cache.refusals.run_pending_tasks().await;
+        world.cache.grants.run_pending_tasks().await;
+        let refusals = world.cache.refusals.entry_count();
+        assert!((1..=100).contains(&refusals), "{refusals} refusals are kept");
+        assert_eq!(world.cache.grants.entry_count(), 1, "grants are kept apart");
+        assert_eq!(world.ask().await, Some(CONNECTED));
+        assert_eq!(world.asked(), 1_001, "the grant is still known");
+    }
 }
 
 #[tokio::test]

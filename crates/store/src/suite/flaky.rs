@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use domain::{BucketWidth, ChannelId, Position, Timestamp};
@@ -18,13 +18,19 @@ use crate::contract::{
 pub struct Flaky {
     store: Arc<dyn Store>,
     failures_left: AtomicUsize,
+    refuses_to_persist: AtomicBool,
     purged: watch::Sender<Vec<PurgeTarget>>,
 }
 
 impl Flaky {
     /// So many appends, persists and purges fail; then all is well.
     pub fn new(store: Arc<dyn Store>, failures: usize) -> Self {
-        Self { store, failures_left: AtomicUsize::new(failures), purged: watch::Sender::default() }
+        Self {
+            store,
+            failures_left: AtomicUsize::new(failures),
+            refuses_to_persist: AtomicBool::new(false),
+            purged: watch::Sender::default(),
+        }
     }
 
     /// What was purged so far, in order.
@@ -42,6 +48,11 @@ impl Flaky {
     /// Fails the next changes, too.
     pub fn go_away(&self, failures: usize) {
         self.failures_left.fetch_add(failures, Ordering::SeqCst);
+    }
+
+    /// From now on, or no longer, takes records and can't make them durable.
+    pub fn refuse_to_persist(&self, refuses: bool) {
+        self.refuses_to_persist.store(refuses, Ordering::SeqCst);
     }
 
     /// Whether all failures have happened.
@@ -72,6 +83,9 @@ impl Store for Flaky {
     }
 
     async fn persist(&self) -> Result<(), StoreError> {
+        if self.refuses_to_persist.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the store can't sync".into()));
+        }
         self.there()?.persist().await
     }
 
