@@ -180,6 +180,37 @@ async fn a_deleted_things_records_go_and_those_of_others_stay() {
     Thing { base: server.base.clone(), ..stays }.until_stored(2).await;
 }
 
+/// Packs that were accepted and not stored yet when their thing was deleted are not stored either.
+#[tokio::test]
+async fn packs_still_in_the_log_when_their_thing_is_deleted_leave_nothing() {
+    let server = Server::start();
+    let user = server.user().await;
+    let channel = user.channel().await;
+    let (gone, stays) = (user.thing_on(&channel).await, user.thing_on(&channel).await);
+    let pack = |n: i64| {
+        Value::from_iter((0..2_000).map(|i| json!({"n": "a", "t": 1_700_000_000 + n * 2_000 + i, "v": i})))
+    };
+    let publishing: Vec<_> = (0..10)
+        .map(|n| {
+            let gone = gone.clone();
+            tokio::spawn(async move { gone.publish(&pack(n)).await })
+        })
+        .collect();
+    for publish in publishing {
+        publish.await.unwrap();
+    }
+    let deleted = user.request(Method::DELETE, &format!("/things/{}", gone.id)).send().await.unwrap();
+    assert_eq!(deleted.status(), 204);
+    // The log is in order: once this is stored, so would be what came before.
+    stays.publish(&json!([{"n": "end", "v": 1}])).await;
+    eventually(async || match stays.page("name=end").await["total"].as_u64() {
+        Some(1) => Ok(()),
+        _ => Err("the last pack is not stored".to_owned()),
+    })
+    .await;
+    stays.until_stored(1).await;
+}
+
 #[tokio::test]
 async fn a_rotated_key_is_dead_at_once() {
     let server = Server::start();
