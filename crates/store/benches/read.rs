@@ -1,7 +1,8 @@
-//! What does a page cost at the start and deep within a channel of 1 million rows, and what would a scan cost?
+//! What does a page cost at the start and deep within a channel of 1 million rows, what does it cost within a second of
+//! many rows, and what would a scan cost?
 //!
-//! Data: 10 publishers, 10 rows a second in all (28 hours), one-hour buckets. Pages are read one after the other (a
-//! closed loop) from a store that was just opened; printed is the median.
+//! Data: 10 publishers, 10 rows a second in all (28 hours), one-hour buckets; for dense seconds 64 publishers, 1,000 rows
+//! a second. Pages are read one after the other (a closed loop) from a store that was just opened; printed is the median.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the bench")]
 
@@ -50,6 +51,47 @@ async fn measure() {
     println!("a filter that matches none of 100,000 examined rows: {:?}", begun.elapsed());
     println!("reading all rows once, as a total without counts would: {:?}", scan(&store).await);
     println!("resident memory, after reading: {} KiB", resident_kib());
+    drop(store);
+    within_dense_seconds().await;
+}
+
+/// Offsets that end at different places of a second, against the newest page.
+async fn within_dense_seconds() {
+    const ROWS: i64 = 100_000;
+    const STEP_NANOS: i64 = 1_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), EmbeddedConfig::default()).unwrap();
+    let first = 1_554_381_569_000_000_000 / STEP_NANOS;
+    for start in (0..ROWS).step_by(1_000) {
+        let rows = (start..start + 1_000)
+            .map(|n| number_row(channel(1), thing((n % 64) as u8), (first + n) * STEP_NANOS, n as f64))
+            .collect();
+        store.append(WriteBatch { rows, positions: Vec::new() }).await.unwrap();
+    }
+    drop(store);
+    let store = EmbeddedStore::open(dir.path(), EmbeddedConfig::default()).unwrap();
+    for within in [0, 30, 250, 500, 750, 970] {
+        let offset = 90_000 + within;
+        let (mut shallow, mut deep) = (Vec::new(), Vec::new());
+        for _ in 0..SAMPLES {
+            for (samples, offset) in [(&mut shallow, 0), (&mut deep, offset)] {
+                let begun = Instant::now();
+                let page = read(&store, &query(10, TimeRange::ALL, offset), &key()).await.unwrap();
+                samples.push(begun.elapsed());
+                assert_eq!((page.rows.len(), page.total), (10, ROWS as u64));
+            }
+        }
+        let (shallow, deep) = (middle(shallow), middle(deep));
+        let ratio = deep.as_secs_f64() / shallow.as_secs_f64();
+        println!(
+            "10 rows behind {within} of a dense second: {deep:?}, offset 0 {shallow:?}, ratio {ratio:.2}"
+        );
+    }
+}
+
+fn middle(mut samples: Vec<Duration>) -> Duration {
+    samples.sort();
+    samples[samples.len() / 2]
 }
 
 fn key() -> CursorKey {
@@ -76,8 +118,7 @@ async fn page(store: &EmbeddedStore, limit: usize, range: TimeRange, offset: u64
         samples.push(begun.elapsed());
         assert_eq!((page.rows.len(), page.total), (limit, ROWS as u64));
     }
-    samples.sort();
-    samples[SAMPLES / 2]
+    middle(samples)
 }
 
 /// Reads every row, one bucket at a time.

@@ -91,15 +91,28 @@ pub trait Store: Send + Sync + 'static {
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError>;
 
-    /// Gives the tallies the counts they want, until each is done or wants rows. A store that can answer many counts at
-    /// once should: what goes deep into a channel then costs one call.
+    /// Gives the tallies the counts and times they want, until each is done or wants rows. A store that can answer many at
+    /// once should, and of one moment: what goes deep into a channel then costs one call.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if counts can't be read.
-    async fn tally(&self, channel: ChannelId, mut tallies: Vec<Tally>) -> Result<Vec<Tally>, StoreError> {
+    /// [`StoreError::Unavailable`] if counts or times can't be read.
+    async fn tally(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        mut tallies: Vec<Tally>,
+    ) -> Result<Vec<Tally>, StoreError> {
         for tally in &mut tallies {
-            while let Wants::Counts { level, starts } = tally.wants().clone() {
-                tally.take_counts(self.counts(channel, level, starts).await?);
+            loop {
+                match tally.wants().clone() {
+                    Wants::Counts { level, starts } => {
+                        tally.take_counts(self.counts(channel, level, starts).await?);
+                    }
+                    Wants::Times { range, direction, limit } => {
+                        tally.take_times(&self.times(channel, width, range, direction, limit).await?);
+                    }
+                    Wants::Rows(_) | Wants::Nothing | Wants::Found(_) => break,
+                }
             }
         }
         Ok(tallies)
@@ -226,6 +239,16 @@ pub enum Direction {
     Ascending,
 }
 
+impl Direction {
+    /// The other one.
+    pub(crate) const fn reversed(self) -> Self {
+        match self {
+            Self::Descending => Self::Ascending,
+            Self::Ascending => Self::Descending,
+        }
+    }
+}
+
 /// Times from `from` (inclusive) to `to` (exclusive; `None`: to the end of time, inclusive).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRange {
@@ -247,25 +270,6 @@ impl TimeRange {
     /// Whether no time at all is in the range.
     pub fn is_empty(&self) -> bool {
         self.to.is_some_and(|to| to <= self.from)
-    }
-
-    /// The part of the range within the second that comes first in the direction.
-    pub(crate) fn first_second(self, direction: Direction) -> Self {
-        const NANOS: i64 = 1_000_000_000;
-        let first = match direction {
-            Direction::Ascending => self.from,
-            Direction::Descending => {
-                self.to.map_or(Timestamp::MAX, |to| Timestamp::from_nanos(to.as_nanos().saturating_sub(1)))
-            }
-        };
-        let second = first.as_nanos().div_euclid(NANOS);
-        let end = second.checked_add(1).and_then(|next| next.checked_mul(NANOS)).map(Timestamp::from_nanos);
-        let start = second.checked_mul(NANOS).map_or(Timestamp::MIN, Timestamp::from_nanos);
-        let to = match (self.to, end) {
-            (Some(to), Some(end)) => Some(to.min(end)),
-            (to, end) => to.or(end),
-        };
-        Self { from: self.from.max(start), to }
     }
 
     /// The range without what comes before a time in the direction.

@@ -30,7 +30,7 @@ use crate::contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
     WriteBatch,
 };
-use crate::tally::{Tally, Wants};
+use crate::tally::Tally;
 
 pub use self::open::EmbeddedConfig;
 
@@ -169,16 +169,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn resume_after(&self) -> Result<Vec<Position>, StoreError> {
-        self.blocking(|inner| {
-            let items = inner.keyspaces.catalogue.prefix(layout::POSITIONS);
-            items
-                .map(|item| {
-                    let (key, value) = item.into_inner().map_err(unavailable)?;
-                    layout::decode_position(&key, &value)
-                })
-                .collect()
-        })
-        .await
+        self.blocking(|inner| View::new(&inner.keyspaces).positions()).await
     }
 
     async fn blocks(
@@ -222,15 +213,17 @@ impl Store for EmbeddedStore {
         self.reading(channel, Vec::new(), read).await
     }
 
-    async fn tally(&self, channel: ChannelId, mut tallies: Vec<Tally>) -> Result<Vec<Tally>, StoreError> {
+    async fn tally(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        mut tallies: Vec<Tally>,
+    ) -> Result<Vec<Tally>, StoreError> {
         self.blocking(move |inner| {
             let view = View::new(&inner.keyspaces);
             let hidden = view.hides(channel)?;
             for tally in &mut tallies {
-                while let Wants::Counts { level, starts } = tally.wants().clone() {
-                    let nothing = Vec::new();
-                    tally.take_counts(if hidden { nothing } else { view.counts(channel, level, starts)? });
-                }
+                view.answer(tally, channel, width, hidden)?;
             }
             Ok(tallies)
         })

@@ -307,6 +307,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn rows_of_a_purged_target_that_come_later_take_no_place() {
+        for target in [PurgeTarget::Publisher(GONE), PurgeTarget::Channel(CHANNEL)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut store = EmbeddedStore::open(dir.path(), EmbeddedConfig::default()).unwrap();
+            store.stop_sweeper();
+            assert!(begin(&store.inner, target).unwrap());
+            let rows = vec![row(GONE, 1), row(GONE, 2)];
+            store.append(WriteBatch { rows, positions: Vec::new() }).await.unwrap();
+            let keyspaces = &store.inner.keyspaces;
+            assert_eq!(keyspaces.rows.prefix(CHANNEL.as_bytes()).count(), 0, "{target:?}");
+            assert_eq!(keyspaces.counts.prefix(CHANNEL.as_bytes()).count(), 0, "{target:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn each_step_takes_rows_and_their_counts_together() {
         let dir = tempfile::tempdir().unwrap();
         let store = store_with_rows(dir.path()).await;

@@ -4,16 +4,19 @@
 
 use std::ops::{Bound, Range};
 
-use domain::{BucketWidth, ChannelId, Record, Timestamp};
+use domain::{BucketWidth, ChannelId, Position, Record, Timestamp};
 use fjall::{Readable, Slice, Snapshot};
 
 use super::key::{TIME_BYTES, behind, decode_row_key, put_row_key, time_of, time_prefix};
-use super::layout::{block_range, count_key, count_start, decode_block, decode_number, purged_key};
+use super::layout::{
+    POSITIONS, block_range, count_key, count_start, decode_block, decode_number, decode_position, purged_key,
+};
 use super::value::decode_value;
 use super::{Keyspaces, unavailable};
 use crate::contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, StoreError, TimeCount, TimeRange,
 };
+use crate::tally::{Tally, Wants};
 
 /// The store as it was at one moment: no batch is seen in part.
 pub(super) struct View<'a> {
@@ -30,6 +33,38 @@ impl<'a> View<'a> {
     pub(super) fn hides(&self, channel: ChannelId) -> Result<bool, StoreError> {
         let key = purged_key(PurgeTarget::Channel(channel));
         self.snapshot.contains_key(&self.keyspaces.catalogue, key).map_err(unavailable)
+    }
+
+    /// The last positions that came with a batch.
+    pub(super) fn positions(&self) -> Result<Vec<Position>, StoreError> {
+        let items = self.snapshot.prefix(&self.keyspaces.catalogue, POSITIONS);
+        items
+            .map(|item| {
+                let (key, value) = item.into_inner().map_err(unavailable)?;
+                decode_position(&key, &value)
+            })
+            .collect()
+    }
+
+    /// Gives a tally what it wants until it is done or wants rows; of a hidden channel, nothing.
+    pub(super) fn answer(
+        &self,
+        tally: &mut Tally,
+        channel: ChannelId,
+        width: BucketWidth,
+        hidden: bool,
+    ) -> Result<(), StoreError> {
+        loop {
+            match tally.wants().clone() {
+                Wants::Counts { .. } if hidden => tally.take_counts(Vec::new()),
+                Wants::Counts { level, starts } => tally.take_counts(self.counts(channel, level, starts)?),
+                Wants::Times { .. } if hidden => tally.take_times(&[]),
+                Wants::Times { range, direction, limit } => {
+                    tally.take_times(&self.times(channel, width, range, direction, limit)?);
+                }
+                Wants::Rows(_) | Wants::Nothing | Wants::Found(_) => return Ok(()),
+            }
+        }
     }
 
     pub(super) fn blocks(

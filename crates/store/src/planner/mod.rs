@@ -131,11 +131,6 @@ pub async fn read_examining(
     }
 }
 
-/// Rows that are read only to be passed; more are passed by their times.
-const READ_PAST_MAX: u64 = 32;
-/// Times asked for in one call: 8 bytes each, of each shard.
-const TIMES_PER_CALL: usize = 16_384;
-
 enum Begin {
     Offset(u64),
     Behind(Place),
@@ -158,10 +153,7 @@ impl Reading<'_> {
         let seek = Tally::seek(range, self.query.direction, offset);
         let [total, seek] = self.tally([Tally::total(range), seek]).await?;
         match seek.wants() {
-            Wants::Found(seek) => {
-                let seek = self.within_second(*seek).await?;
-                self.unfiltered(seek, None, offset, total.passed()).await
-            }
+            Wants::Found(seek) => self.unfiltered(*seek, None, offset, total.passed()).await,
             _ => {
                 let (total, relation) = (total.passed(), TotalRelation::Exact);
                 Ok(Page { rows: Vec::new(), offset, total, relation, next: None })
@@ -175,30 +167,12 @@ impl Reading<'_> {
         self.unfiltered(Seek { range, skip: 0 }, Some(place.after), place.before, total.passed()).await
     }
 
-    /// Goes on where counts end: passes rows of a second by their times alone, until few are left or all that are left
-    /// have one time.
-    async fn within_second(&self, mut seek: Seek) -> Result<Seek, StoreError> {
-        let Query { channel, profile, direction, .. } = *self.query;
-        while seek.skip > READ_PAST_MAX {
-            let limit =
-                usize::try_from(seek.skip).map_or(TIMES_PER_CALL, |skip| (skip + 1).min(TIMES_PER_CALL));
-            let second = seek.range.first_second(direction);
-            let times = self.store.times(channel, profile.bucket_width, second, direction, limit).await?;
-            let Some(&last) = times.last() else { break };
-            let passed = times.iter().take_while(|time| **time != last).count() as u64;
-            if passed == 0 {
-                break;
-            }
-            seek = Seek { range: seek.range.starting_at(direction, last), skip: seek.skip - passed };
-        }
-        Ok(seek)
-    }
-
     /// Lets tallies come to their end.
     async fn tally<const N: usize>(&self, tallies: [Tally; N]) -> Result<[Tally; N], ReadError> {
+        let Query { channel, profile, .. } = *self.query;
         let mut tallies = tallies.to_vec();
         loop {
-            tallies = self.store.tally(self.query.channel, tallies).await?;
+            tallies = self.store.tally(channel, profile.bucket_width, tallies).await?;
             let mut done = true;
             for tally in &mut tallies {
                 if let Wants::Rows(part) = *tally.wants() {

@@ -1,9 +1,11 @@
 //! The embedded store against the contract, against the model, and against its own files.
 
+mod batches;
 mod format;
 mod history;
 mod home;
 
-use home::EmbeddedHome;
+use home::{EmbeddedHome, PlainHome};
 
 thalweg_store::contract_tests!(embedded, EmbeddedHome::new);
+thalweg_store::contract_tests!(by_the_defaults_of_the_trait, PlainHome::new);
