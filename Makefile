@@ -9,7 +9,7 @@ CONTRACT_SECTIONS = users things channels connect access messages
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: run build test check unit contract engines engines-stop bench soak help
+.PHONY: run build test check unit contract engines engines-stop bench soak generated help
 
 help:
 	@echo "make run      build, and start the server on 127.0.0.1:8080 with its data in ./thalweg-data"
@@ -17,6 +17,7 @@ help:
 	@echo "make check    format, lints, documentation, licences"
 	@echo "make engines  start Kafka, Cassandra and PostgreSQL on loopback and print their addresses; make engines-stop ends them"
 	@echo "make bench    measure, as ratios within one run; several minutes"
+	@echo "make generated  write what is made from the settings' definitions"
 	@echo "make soak     kill the server many times under load, and look for what is lost"
 
 run:
@@ -49,6 +50,12 @@ engines:
 
 engines-stop:
 	@deploy/engines stop
+
+# What is made from the settings' definitions; a test holds it equal.
+generated:
+	$(CARGO) build --quiet --package thalweg
+	$(TARGET)/debug/thalweg config example >deploy/thalweg.example.toml
+	$(TARGET)/debug/thalweg config reference >docs/configuration.md
 
 # One run of each: the product against bare parts, then its parts by themselves.
 bench: build

@@ -26,7 +26,9 @@ async fn main() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let store = EmbeddedStore::open(&directory.path().join("store"), EmbeddedConfig::default());
     let store = Arc::new(store.expect("an empty directory can be opened"));
-    let config = Config::new(directory.path(), "admin@example.com", Some("12345678".to_owned()));
+    let admin_email = "admin@example.com".parse().expect("it is an address");
+    let password = "12345678".parse().expect("it is long enough");
+    let config = Config::new(directory.path(), admin_email, Some(password));
     let opened = Instant::now();
     let (app, _) = ControlPlane::open(config.clone(), Arc::new(Feed::default()), Arc::clone(&store) as _)
         .await

@@ -3,6 +3,7 @@
 //! Whether an address works, only a mail to it shows. This refuses what can't be one, and knows when two are the same.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Bytes of an address. Source: RFC 5321, section 4.5.3.1.3 (a path of 256 with its brackets).
 const EMAIL_BYTES_MAX: usize = 254;
@@ -11,12 +12,12 @@ const LOCAL_PART_BYTES_MAX: usize = 64;
 
 /// An address, as its owner writes it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Email(String);
+pub struct Email(String);
 
 /// The text is no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not an email address, such as name@example.com")]
-pub(crate) struct NotAnEmail;
+pub struct NotAnEmail;
 
 impl Email {
     /// Reads an address: one `@`, something before it, a domain of at least two labels behind it, no white space.
@@ -36,7 +37,7 @@ impl Email {
     }
 
     /// As it was given.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -44,6 +45,14 @@ impl Email {
     /// accounts that look the same invite mistakes and fraud.
     pub(crate) fn folded(&self) -> String {
         self.0.to_lowercase()
+    }
+}
+
+impl FromStr for Email {
+    type Err = NotAnEmail;
+
+    fn from_str(text: &str) -> Result<Self, NotAnEmail> {
+        Self::parse(text)
     }
 }
 

@@ -31,7 +31,10 @@ use service::telemetry::Chain;
 use store::Store;
 use tokio::sync::{Notify, Semaphore};
 
+pub use email::{Email, NotAnEmail};
 pub use open::{Config, FirstStart, OpenError};
+pub use password::{BadPassword, Password};
+pub use secrets::{BadTokenSecrets, TokenSecrets};
 
 use crate::attempts::Attempts;
 use crate::password::Hashing;

@@ -1,5 +1,6 @@
 //! Opening the control plane: its directory, its secrets, and the admin of the first start.
 
+use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,19 +12,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
 use service::clock;
 use service::feed::Feed;
+use sqlx::migrate::MigrateError;
 use store::Store;
 
 use crate::ControlPlane;
 use crate::email::Email;
 use crate::metadata::Metadata;
 use crate::password::{Hashing, Password};
-use crate::registry::Registry;
 use crate::registry::users::NewUser;
+use crate::registry::{Registry, RegistryError};
 use crate::seal::Sealer;
-use crate::secrets;
+use crate::secrets::{self, TokenSecrets};
 use crate::tokens::Tokens;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Random bytes of the admin's password where none was given.
 const RANDOM_PASSWORD_BYTES: usize = 15;
@@ -36,23 +38,17 @@ pub struct Config {
     /// Directory of the registry and of the secrets. It belongs to one process at a time.
     pub directory: PathBuf,
     /// Email of the admin that the first start creates.
-    pub admin_email: String,
+    pub admin_email: Email,
     /// Password of that admin; without one a random one is made. Only the first start looks at it.
-    pub admin_password: Option<SecretString>,
+    pub admin_password: Option<Password>,
+    /// What signs login tokens. Without them the directory's own are used, and made where there are none.
+    pub token_secrets: Option<TokenSecrets>,
 }
 
 impl Config {
     /// Settings for a directory.
-    pub fn new(
-        directory: impl AsRef<Path>,
-        admin_email: impl Into<String>,
-        admin_password: Option<String>,
-    ) -> Self {
-        Self {
-            directory: directory.as_ref().to_owned(),
-            admin_email: admin_email.into(),
-            admin_password: admin_password.map(SecretString::from),
-        }
+    pub fn new(directory: impl AsRef<Path>, admin_email: Email, admin_password: Option<Password>) -> Self {
+        Self { directory: directory.as_ref().to_owned(), admin_email, admin_password, token_secrets: None }
     }
 }
 
@@ -90,12 +86,15 @@ pub enum OpenError {
         /// Where the secret has to be.
         path: PathBuf,
     },
-    /// The registry can't be opened, brought up to date or asked.
+    /// The registry can't be opened, brought up to date or asked. Nothing is known to be wrong with what is stored.
     #[error("the registry can't be used")]
     Registry(#[source] BoxError),
-    /// The first start can't create the admin with what it was given.
-    #[error("the admin can't be created: {0}")]
-    Admin(String),
+    /// What is stored is no registry, or damaged; a person has to look.
+    #[error("the registry is damaged")]
+    Damaged(#[source] BoxError),
+    /// A newer build wrote the registry: this one leaves it alone. Start the newer one.
+    #[error("the registry was written by a newer build: start that one")]
+    Newer(#[source] BoxError),
 }
 
 impl ControlPlane {
@@ -115,7 +114,7 @@ impl ControlPlane {
             .map_err(|source| OpenError::Path { path: directory.clone(), source })?;
         let registry = open_registry(&directory.join("registry.sqlite")).await?;
         let sealer = open_sealer(&registry, directory).await?;
-        let tokens = Tokens::new(&secrets::token_secrets(directory).map_err(secret)?);
+        let tokens = Tokens::new(token_secrets(&config)?.as_slice());
         let app = Self::assemble(registry, store, feed, tokens, sealer);
         let first_start = app.create_admin(&config).await?;
         app.relay().publish(app.registry()).await.map_err(asked)?;
@@ -127,8 +126,6 @@ impl ControlPlane {
         if self.registry().has_users().await.map_err(asked)? {
             return Ok(FirstStart::default());
         }
-        let email = Email::parse(&config.admin_email)
-            .map_err(|error| OpenError::Admin(format!("the email {error}")))?;
         let random_password = match config.admin_password {
             Some(_) => None,
             None => {
@@ -136,13 +133,15 @@ impl ControlPlane {
                 Some(SecretString::from(URL_SAFE_NO_PAD.encode(random)))
             }
         };
-        let password = config.admin_password.as_ref().or(random_password.as_ref());
-        let password = password.expect("one was given or made").clone();
-        let password =
-            Password::new(password).map_err(|error| OpenError::Admin(format!("the password {error}")))?;
-        let hash = Hashing::new().hash(password).await.map_err(|busy| OpenError::Admin(busy.to_string()))?;
-        let admin =
-            NewUser { email: &email, password_hash: &hash, metadata: &Metadata::default(), is_admin: true };
+        let random = random_password.clone().map(|text| Password::new(text).expect("it is long enough"));
+        let password = config.admin_password.clone().or(random).expect("one was given or made");
+        let hash = Hashing::new().hash(password).await.expect("nothing else hashes yet");
+        let admin = NewUser {
+            email: &config.admin_email,
+            password_hash: &hash,
+            metadata: &Metadata::default(),
+            is_admin: true,
+        };
         self.registry().create_user(admin, clock::unix_micros()).await.map_err(asked)?;
         Ok(FirstStart { random_password })
     }
@@ -171,8 +170,35 @@ async fn open_sealer(registry: &Registry, directory: &Path) -> Result<Sealer, Op
     Ok(sealer)
 }
 
+fn token_secrets(config: &Config) -> Result<TokenSecrets, OpenError> {
+    match &config.token_secrets {
+        Some(given) => Ok(given.clone()),
+        None => secrets::token_secrets(&config.directory).map_err(secret),
+    }
+}
+
+/// SQLite's codes for a file that is damaged, and for one that is no database. Source: sqlite.org/rescode.html.
+const SQLITE_CORRUPT_OR_NOT_A_DATABASE: [&str; 2] = ["11", "26"];
+
 fn asked(error: impl Into<BoxError>) -> OpenError {
-    OpenError::Registry(error.into())
+    let error = error.into();
+    let mut causes = std::iter::successors(Some(&*error as &(dyn Error + 'static)), |&cause| cause.source());
+    let reaction = causes.find_map(|cause| {
+        if let Some(MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..)) = cause.downcast_ref()
+        {
+            return Some(OpenError::Newer as fn(BoxError) -> OpenError);
+        }
+        let is_damage = match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+            (Some(sqlx::Error::Database(error)), _, _) => {
+                error.code().is_some_and(|code| SQLITE_CORRUPT_OR_NOT_A_DATABASE.contains(&&*code))
+            }
+            (_, Some(RegistryError::Damaged(_)), _) => true,
+            (_, _, Some(MigrateError::VersionMismatch(_) | MigrateError::Dirty(_))) => true,
+            _ => false,
+        };
+        is_damage.then_some(OpenError::Damaged as fn(BoxError) -> OpenError)
+    });
+    reaction.unwrap_or(OpenError::Registry)(error)
 }
 
 fn secret(error: impl Into<BoxError>) -> OpenError {

@@ -1,6 +1,7 @@
 //! Passwords and their hashes: argon2id, a few at a time, away from the threads that serve requests.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use argon2::Argon2;
@@ -25,13 +26,15 @@ const NOBODYS_HASH: &str =
 
 /// A password that is long enough, or one to be checked. Never shown.
 #[derive(Clone)]
-pub(crate) struct Password(SecretString);
+pub struct Password(SecretString);
 
 /// The text can't be a new password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadPassword {
+pub enum BadPassword {
+    /// Too easy to guess.
     #[error("has fewer than {PASSWORD_CHARS_MIN} characters")]
     TooShort,
+    /// Costs more to check, and protects no better.
     #[error("has more than {PASSWORD_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -53,6 +56,14 @@ impl Password {
             return Err(BadPassword::TooLong);
         }
         Ok(Self(text))
+    }
+}
+
+impl FromStr for Password {
+    type Err = BadPassword;
+
+    fn from_str(text: &str) -> Result<Self, BadPassword> {
+        Self::new(text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The secrets of this installation: two files in the data directory that only its owner may read.
 //!
-//! `token-secret` signs login tokens: one line `kid:secret` each, the current one first, behind it those that are still
+//! `token-secret`, if the settings give no other in its place, signs login tokens: one line `kid:secret` each, the current one first, behind it those that are still
 //! accepted. To exchange it, put a new line on top and restart; take the old line away 10 hours later. `sealing-secret` seals
 //! thing keys: without it they can't be shown any more, so it is made once and never replaced in silence.
 
@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -21,7 +22,67 @@ const TOKEN_SECRETS_MAX: usize = 4;
 /// Bytes of a secret's name in the header of a token.
 const KID_BYTES_MAX: usize = 64;
 
+/// The secrets that sign login tokens: the current one, and behind it those that are still accepted. There is one at
+/// least. Never shown.
+#[derive(Debug, Clone)]
+pub struct TokenSecrets(Vec<NamedSecret>);
+
+impl TokenSecrets {
+    pub(crate) fn as_slice(&self) -> &[NamedSecret] {
+        &self.0
+    }
+}
+
+/// `kid:secret`, as often as there are secrets, with white space or commas between them.
+impl FromStr for TokenSecrets {
+    type Err = BadTokenSecrets;
+
+    fn from_str(text: &str) -> Result<Self, BadTokenSecrets> {
+        let mut secrets: Vec<NamedSecret> = Vec::new();
+        let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
+        for word in words {
+            let (kid, secret) = word.split_once(':').ok_or(BadTokenSecrets::NotNamed)?;
+            let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if kid.is_empty() || kid.len() > KID_BYTES_MAX || !kid.bytes().all(name) {
+                return Err(BadTokenSecrets::Kid);
+            }
+            if secrets.iter().any(|other| other.kid == kid) {
+                return Err(BadTokenSecrets::KidTwice);
+            }
+            let secret = decode(secret).ok_or(BadTokenSecrets::Secret)?;
+            secrets.push(NamedSecret { kid: kid.to_owned(), secret });
+        }
+        if secrets.is_empty() || secrets.len() > TOKEN_SECRETS_MAX {
+            return Err(BadTokenSecrets::Count);
+        }
+        Ok(Self(secrets))
+    }
+}
+
+/// The text holds no token secrets. Says what they look like, and nothing of what was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadTokenSecrets {
+    /// A kid or a secret is missing.
+    #[error("a secret is not written as `kid:secret`")]
+    NotNamed,
+    /// A name that can't stand in the header of a token.
+    #[error(
+        "a kid is not 1 to {KID_BYTES_MAX} letters, digits, `-` or `_`; it stands before the secret, as in `kid:secret`"
+    )]
+    Kid,
+    /// Two secrets have one name.
+    #[error("a kid is there twice")]
+    KidTwice,
+    /// A secret that is too short, or no base64url.
+    #[error("a secret is not {SECRET_BYTES} or more bytes in base64url, behind its name as in `kid:secret`")]
+    Secret,
+    /// None, or too many.
+    #[error("there have to be 1 to {TOKEN_SECRETS_MAX} secrets, each written as `kid:secret`")]
+    Count,
+}
+
 /// A secret with its name.
+#[derive(Clone)]
 pub(crate) struct NamedSecret {
     pub(crate) kid: String,
     pub(crate) secret: Zeroizing<Vec<u8>>,
@@ -43,7 +104,7 @@ pub(crate) enum SecretError {
         source: io::Error,
     },
     #[error("{} is malformed: {problem}", file.display())]
-    Malformed { file: PathBuf, problem: &'static str },
+    Malformed { file: PathBuf, problem: String },
 }
 
 /// Fills with bytes of the system's generator.
@@ -54,29 +115,13 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 }
 
 /// The token secrets of a directory, the current one first; made if there are none.
-pub(crate) fn token_secrets(directory: &Path) -> Result<Vec<NamedSecret>, SecretError> {
+pub(crate) fn token_secrets(directory: &Path) -> Result<TokenSecrets, SecretError> {
     let file = directory.join("token-secret");
     let text = read_or_create(&file, || {
         Zeroizing::new(format!("{}:{}\n", encode(&random::<6>()), *encode_secret()))
     })?;
-    let malformed = |problem| SecretError::Malformed { file: file.clone(), problem };
-    let mut secrets: Vec<NamedSecret> = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let (kid, secret) = line.split_once(':').ok_or(malformed("a line is not `kid:secret`"))?;
-        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if kid.is_empty() || kid.len() > KID_BYTES_MAX || !kid.bytes().all(name) {
-            return Err(malformed("a kid is not 1 to 64 letters, digits, `-` or `_`"));
-        }
-        if secrets.iter().any(|other| other.kid == kid) {
-            return Err(malformed("a kid is there twice"));
-        }
-        let secret = decode(secret).ok_or(malformed("a secret is not 32 or more bytes in base64url"))?;
-        secrets.push(NamedSecret { kid: kid.to_owned(), secret });
-    }
-    if secrets.is_empty() || secrets.len() > TOKEN_SECRETS_MAX {
-        return Err(malformed("it has to hold 1 to 4 secrets"));
-    }
-    Ok(secrets)
+    text.parse()
+        .map_err(|problem: BadTokenSecrets| SecretError::Malformed { file, problem: problem.to_string() })
 }
 
 /// Where the sealing secret of a directory is.
@@ -88,7 +133,7 @@ pub(crate) fn sealing_secret_file(directory: &Path) -> PathBuf {
 pub(crate) fn sealing_secret(directory: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let file = sealing_secret_file(directory);
     let text = read_or_create(&file, encode_secret)?;
-    let problem = "it is not 32 or more bytes in base64url";
+    let problem = "it is not 32 or more bytes in base64url".to_owned();
     decode(&text).ok_or(SecretError::Malformed { file, problem })
 }
 
@@ -151,8 +196,7 @@ mod tests {
     #[test]
     fn a_secret_is_made_once_and_for_its_owner_only() {
         let directory = tempfile::tempdir().unwrap();
-        let first = token_secrets(directory.path()).unwrap();
-        let again = token_secrets(directory.path()).unwrap();
+        let [first, again] = [(); 2].map(|()| token_secrets(directory.path()).unwrap().0);
         assert_eq!((first.len(), &first[0].kid, &first[0].secret), (1, &again[0].kid, &again[0].secret));
         let sealing = sealing_secret(directory.path()).unwrap();
         assert_eq!(sealing, sealing_secret(directory.path()).unwrap());
@@ -184,7 +228,21 @@ mod tests {
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, format!("new:{good}\n\nold:{good}\n")).unwrap();
-        let kids: Vec<_> = token_secrets(directory.path()).unwrap().into_iter().map(|s| s.kid).collect();
+        let kids: Vec<_> = token_secrets(directory.path()).unwrap().0.into_iter().map(|s| s.kid).collect();
         assert_eq!(kids, ["new", "old"]);
+    }
+
+    #[test]
+    fn secrets_in_one_line_are_as_good_as_in_several() {
+        let good = encode(&[7; 32]);
+        for text in [format!("new:{good},old:{good}"), format!(" new:{good} , \n old:{good}\r\n")] {
+            let secrets: TokenSecrets = text.parse().unwrap();
+            let kids: Vec<_> = secrets.as_slice().iter().map(|named| named.kid.as_str()).collect();
+            assert_eq!(kids, ["new", "old"], "{text:?}");
+        }
+        let short = format!("a:{}", encode(&[7; 31]));
+        assert_eq!(short.parse::<TokenSecrets>().unwrap_err(), BadTokenSecrets::Secret);
+        let five: Vec<_> = (0..5).map(|n| format!("k{n}:{good}")).collect();
+        assert_eq!(five.join(",").parse::<TokenSecrets>().unwrap_err(), BadTokenSecrets::Count);
     }
 }

@@ -1,10 +1,20 @@
-//! The command line. Every setting is a flag, a variable of the environment, or its default.
+//! The command line: what can be run, and every setting, defined once.
+//!
+//! A setting is a field of [`Serve`]. From that field come its flag, its variable, its key in the file, its line in
+//! `thalweg config show`, and its place in `deploy/thalweg.example.toml` and `docs/configuration.md`: see [`crate::config`].
+//!
+//! To add one, add a field: `long`, `env` (`THALWEG_` and the name), a default, and a value name that is its unit. `BYTES` and
+//! `DURATION` are read and printed with units. `hide_env_values` marks a secret, which also gets a variable ending in
+//! `_FILE`; a secret without a flag is marked `hide`, too. Then run `make generated`. What has to hold between two settings
+//! stands in [`crate::config::check`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::values::{bytes, filter};
 
 /// A telemetry pipeline: things publish SenML over HTTP, every accepted record is kept, and read back as time series.
 #[derive(Debug, Parser)]
@@ -17,11 +27,38 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the whole pipeline in this process, with its data in one directory.
-    Serve(Serve),
+    Serve(Configured),
+    /// Show, check or explain the settings, without starting anything.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the settings that `thalweg serve` would run with, and where each comes from. Secrets are left out.
+    Show(Configured),
+    /// Check file, environment and flags. Ends with 0 if a server could run with them, else with 78.
+    Check(Configured),
+    /// Print a file with every setting, its meaning and its default.
+    Example,
+    /// Print docs/configuration.md.
+    #[command(hide = true)]
+    Reference,
+}
+
+/// The settings, and the file that they may come from.
+#[derive(Debug, Args)]
+pub(crate) struct Configured {
+    /// File of settings, in TOML. A flag goes before a variable, and a variable before the file.
+    #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) settings: Serve,
 }
 
 /// Settings of `thalweg serve`.
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address and port to listen on, for all APIs. Port 0 takes a free one.
     #[arg(long, env = "THALWEG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
@@ -33,19 +70,25 @@ pub(crate) struct Serve {
 
     /// Email of the admin that the first start creates.
     #[arg(long, env = "THALWEG_ADMIN_EMAIL", default_value = "admin@example.com", value_name = "EMAIL")]
-    pub(crate) admin_email: String,
+    pub(crate) admin_email: control_plane::Email,
 
-    /// Password of that admin, at least 8 characters. Without it a random one is made and printed once. Prefer the
-    /// variable: other users of the machine can see a flag.
+    /// Password of that admin, at least 8 characters. Without one the first start makes a random one. Prefer the variable or
+    /// a file: other users of the machine can see a flag.
     #[arg(long, env = "THALWEG_ADMIN_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
-    pub(crate) admin_password: Option<String>,
+    pub(crate) admin_password: Option<control_plane::Password>,
+
+    /// Secrets that sign login tokens, as `kid:secret`, the current one first and behind it, separated by commas or white
+    /// space, those that are still accepted; a secret is 32 or more bytes in base64url. Without them the first start makes
+    /// one and keeps it in the data directory.
+    #[arg(long, env = "THALWEG_TOKEN_SECRET", hide_env_values = true, hide = true, value_name = "SECRETS")]
+    pub(crate) token_secret: Option<control_plane::TokenSecrets>,
 
     /// What is logged: `error`, `warn`, `info`, `debug`, or per module as in `info,thalweg_writer=debug`.
-    #[arg(long, env = "THALWEG_LOG", default_value = "info,fjall=warn,lsm_tree=warn", value_name = "FILTER")]
+    #[arg(long, env = "THALWEG_LOG_FILTER", default_value = "info,fjall=warn,lsm_tree=warn", value_parser = filter, value_name = "FILTER")]
     pub(crate) log_filter: String,
 
-    /// Bytes of one published pack, after inflation.
-    #[arg(long, env = "THALWEG_BODY_BYTES_MAX", default_value_t = domain::limits::BODY_BYTES_MAX, value_name = "BYTES")]
+    /// Size of one published pack, after inflation.
+    #[arg(long, env = "THALWEG_BODY_BYTES_MAX", default_value_t = domain::limits::BODY_BYTES_MAX, value_parser = bytes::<usize>, value_name = "BYTES")]
     pub(crate) body_bytes_max: usize,
 
     /// Records of one published pack.
@@ -58,7 +101,7 @@ pub(crate) struct Serve {
     pub(crate) records_per_pack_max: usize,
 
     /// Memory that packs on their way into the log may take; past it they are answered 503.
-    #[arg(long, env = "THALWEG_IN_FLIGHT_BYTES_MAX", default_value_t = 256 << 20, value_name = "BYTES")]
+    #[arg(long, env = "THALWEG_IN_FLIGHT_BYTES_MAX", default_value_t = 256 << 20, value_parser = bytes::<usize>, value_name = "BYTES")]
     pub(crate) in_flight_bytes_max: usize,
 
     /// How long a client may take to send the head of a request, and be idle between two, such as `30s`.
@@ -74,20 +117,10 @@ pub(crate) struct Serve {
     pub(crate) connections_max: usize,
 
     /// Size that the log of stored packs may grow to before its oldest are deleted. What is not stored yet is kept.
-    #[arg(long, env = "THALWEG_LOG_RETENTION_BYTES", default_value_t = 1 << 30, value_name = "BYTES")]
+    #[arg(long, env = "THALWEG_LOG_RETENTION_BYTES", default_value_t = 1 << 30, value_parser = bytes::<u64>, value_name = "BYTES")]
     pub(crate) log_retention_bytes: u64,
 
     /// Age that stored packs in the log may reach before they are deleted, such as `7days`.
     #[arg(long, env = "THALWEG_LOG_RETENTION_AGE", default_value = "7days", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) log_retention_age: Duration,
-}
-
-/// Without the password.
-impl std::fmt::Debug for Serve {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Serve")
-            .field("listen", &self.listen)
-            .field("data_dir", &self.data_dir)
-            .finish_non_exhaustive()
-    }
 }

@@ -1,32 +1,37 @@
-//! The `thalweg` binary: reads the command line, and runs what it says.
+//! The `thalweg` binary: reads the command line and the settings, and runs what they say.
 
+mod banner;
 mod cli;
+mod config;
+mod exit;
 mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
+use crate::config::environment::Environment;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let Command::Serve(settings) = Cli::parse().command;
-    match start(settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("thalweg: {error:#}");
-            ExitCode::FAILURE
-        }
+    exit::report(run())
+}
+
+fn run() -> anyhow::Result<()> {
+    let (Cli { command }, report) = config::load(std::env::args_os(), &Environment::of_process())?;
+    match command {
+        Command::Serve(configured) => start(configured.settings, &report),
+        Command::Config(command) => config::show::run(&command, &report),
     }
 }
 
-fn start(settings: cli::Serve) -> anyhow::Result<()> {
+fn start(settings: cli::Serve, report: &config::Report) -> anyhow::Result<()> {
     service::telemetry::start(&settings.log_filter)
-        .map_err(|error| anyhow::anyhow!("{error}").context("--log-filter can't be used"))?;
+        .map_err(|error| anyhow::anyhow!("{error}").context("logging can't be started"))?;
+    report.log();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(serve::cancel_on_signal(shutdown.clone()));

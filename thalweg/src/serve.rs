@@ -2,7 +2,6 @@
 //! order.
 
 use std::fs::{File, TryLockError};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::banner;
 use crate::cli::Serve;
+use crate::exit::Step;
 
 /// How often the log looks for segments that it may delete.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
@@ -32,9 +33,7 @@ const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
 /// Runs everything until `shutdown`; then stops taking requests, finishes those in flight, stores what is at hand, and
 /// closes.
 pub(crate) async fn run(settings: Serve, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("can't listen on {} (--listen, THALWEG_LISTEN)", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen).await.context(Step::Listen(settings.listen))?;
     let address = listener.local_addr()?;
     let parts = Parts::open(&settings).await?;
     let router = parts.router(&settings);
@@ -47,7 +46,7 @@ pub(crate) async fn run(settings: Serve, shutdown: CancellationToken) -> anyhow:
     let retention = tokio::spawn(retain(Arc::clone(&parts.log), background.clone()));
 
     parts.readiness.set(true);
-    print_welcome(address, &settings, &parts.first_start);
+    banner::print(address, &settings, parts.first_start.random_password())?;
     let config = ServerConfig {
         header_timeout: settings.header_timeout,
         connections_max: settings.connections_max,
@@ -96,12 +95,15 @@ struct Parts {
 impl Parts {
     async fn open(settings: &Serve) -> anyhow::Result<Self> {
         let data = &settings.data_dir;
-        std::fs::create_dir_all(data)
-            .with_context(|| format!("can't create {} (--data-dir, THALWEG_DATA_DIR)", data.display()))?;
+        std::fs::create_dir_all(data).with_context(|| Step::CreateData(data.clone()))?;
         let lock = lock(data)?;
         let (log, store) = open_log_and_store(settings).await?;
         let feed = Arc::new(Feed::default());
-        let config = control_plane::Config::new(data, &settings.admin_email, settings.admin_password.clone());
+        let (email, password) = (settings.admin_email.clone(), settings.admin_password.clone());
+        let config = control_plane::Config {
+            token_secrets: settings.token_secret.clone(),
+            ..control_plane::Config::new(data, email, password)
+        };
         let (control_plane, first_start) = ControlPlane::open(config, Arc::clone(&feed), Arc::clone(&store))
             .await
             .with_context(|| format!("can't open the registry in {}", data.display()))?;
@@ -152,12 +154,7 @@ fn lock(data: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("can't write in {} (--data-dir, THALWEG_DATA_DIR)", data.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            anyhow::bail!(
-                "{} is in use by another process; stop it, or choose another --data-dir",
-                data.display()
-            )
-        }
+        Err(TryLockError::WouldBlock) => Err(anyhow::Error::msg(Step::Lock(data.to_owned()))),
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("can't lock {}", data.display()))
         }
@@ -203,23 +200,6 @@ async fn retain(log: Arc<EmbeddedLog>, shutdown: CancellationToken) {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the welcome is what the person who starts the server reads")]
-fn print_welcome(address: SocketAddr, settings: &Serve, first_start: &FirstStart) {
-    println!(
-        "thalweg {} listens on http://{address} with its data in {}",
-        env!("CARGO_PKG_VERSION"),
-        settings.data_dir.display()
-    );
-    if let Some(password) = first_start.random_password() {
-        println!("admin:   {} with the password {password} (shown once)", settings.admin_email);
-    }
-    println!("try it:  curl -s http://{address}/health");
-    println!(
-        "account: curl -s -X POST -H 'Content-Type: application/json' http://{address}/users -d '{{\"email\":\"me@example.com\",\"password\":\"12345678\"}}'"
-    );
-    println!("next:    README.md has the requests from an account to the first message");
-}
-
 /// Cancels on SIGTERM or SIGINT; a second signal ends the process at once.
 pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
     let (Ok(mut term), Ok(mut interrupt)) =
@@ -229,12 +209,13 @@ pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
         return;
     };
     for stop in [false, true] {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let kind = tokio::select! {
+            _ = term.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        };
         if stop {
-            std::process::exit(1);
+            // As a shell says it of a process that a signal ended.
+            std::process::exit(128 + kind.as_raw_value());
         }
         tracing::info!("stopping: finishing what is in flight");
         shutdown.cancel();

@@ -113,8 +113,8 @@ async fn a_cached_grant_ends_with_the_answer_of_what_takes_it_away() {
     let feed = Arc::new(Feed::default());
     let config = thalweg_control_plane::Config::new(
         directory.path(),
-        crate::world::ADMIN,
-        Some(crate::world::PASSWORD.to_owned()),
+        crate::world::ADMIN.parse().unwrap(),
+        Some(crate::world::PASSWORD.parse().unwrap()),
     );
     let store = new_store(directory.path());
     let (app, _) = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed), store).await.unwrap();
@@ -166,8 +166,9 @@ async fn the_end_of_an_overlap_is_published() {
     let (wake, changes) = (Arc::new(Wake(Notify::new())), Arc::new(Changes::default()));
     feed.follow(Arc::clone(&changes) as _);
     feed.follow(Arc::clone(&wake) as _);
-    let password = Some(crate::world::PASSWORD.to_owned());
-    let config = thalweg_control_plane::Config::new(directory.path(), crate::world::ADMIN, password);
+    let password = Some(crate::world::PASSWORD.parse().unwrap());
+    let admin = crate::world::ADMIN.parse().unwrap();
+    let config = thalweg_control_plane::Config::new(directory.path(), admin, password);
     let store = new_store(directory.path());
     let (app, _) = thalweg_control_plane::ControlPlane::open(config, feed, store).await.unwrap();
     let mut world = World { directory: Arc::new(directory), app, changes, admin: String::new() };

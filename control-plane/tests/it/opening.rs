@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use service::feed::Feed;
+use sqlx::Connection as _;
 use thalweg_control_plane::{Config, ControlPlane, OpenError};
 
 use crate::world::{ADMIN, PASSWORD, World, new_store, open};
@@ -13,7 +14,7 @@ use crate::world::{ADMIN, PASSWORD, World, new_store, open};
 async fn the_first_start_makes_an_admin_with_a_random_password_that_is_told_once() {
     let directory = tempfile::tempdir().unwrap();
     let store = new_store(directory.path());
-    let config = Config::new(directory.path(), ADMIN, None);
+    let config = Config::new(directory.path(), ADMIN.parse().unwrap(), None);
     let opened = ControlPlane::open(config.clone(), Arc::new(Feed::default()), Arc::clone(&store)).await;
     let (app, first_start) = opened.unwrap();
     let password = first_start.random_password().unwrap().to_owned();
@@ -90,16 +91,29 @@ async fn a_lost_or_exchanged_sealing_secret_is_noticed_and_not_replaced() {
 }
 
 #[tokio::test]
-async fn an_admin_that_cannot_be_is_refused_and_the_next_start_is_the_first() {
+async fn given_token_secrets_take_the_place_of_the_directorys_own() {
     let directory = tempfile::tempdir().unwrap();
     let store = new_store(directory.path());
-    for (email, password) in [("nobody", PASSWORD), (ADMIN, "short")] {
-        let config = Config::new(directory.path(), email, Some(password.to_owned()));
+    let start = async |secrets: &str| {
+        let config = Config {
+            token_secrets: Some(secrets.parse().unwrap()),
+            ..Config::new(directory.path(), ADMIN.parse().unwrap(), Some(PASSWORD.parse().unwrap()))
+        };
         let opened = ControlPlane::open(config, Arc::new(Feed::default()), Arc::clone(&store)).await;
-        assert!(matches!(opened, Err(OpenError::Admin(_))), "{opened:?}");
-    }
-    let world = World::on(Arc::new(directory), store).await;
-    assert_eq!(world.get("/users", &world.admin).await.json()["total"], 1);
+        let (app, _) = opened.unwrap();
+        World { directory: Arc::new(tempfile::tempdir().unwrap()), app, ..World::new().await }
+    };
+    let (one, other) = (format!("one:{}", "A".repeat(43)), format!("other:{}", "B".repeat(42) + "A"));
+    let world = start(&one).await;
+    let token = world.token(ADMIN, PASSWORD).await;
+    assert!(!directory.path().join("token-secret").exists());
+    world.app.close().await;
+    let world = start(&format!("{other},{one}")).await;
+    assert_eq!(world.get("/users", &token).await.status, 200, "a previous secret is still accepted");
+    world.app.close().await;
+    let world = start(&other).await;
+    assert_eq!(world.get("/users", &token).await.status, 401, "one that was taken away is not");
+    world.app.close().await;
 }
 
 #[tokio::test]
@@ -109,6 +123,21 @@ async fn what_is_no_registry_is_left_alone() {
     let text = "this is not a database, and longer than the header of one would be: ".repeat(10);
     fs::write(&file, &text).unwrap();
     let opened = open(directory.path(), new_store(directory.path())).await.map(|_| ());
-    assert!(matches!(opened, Err(OpenError::Registry(_))), "{opened:?}");
+    assert!(matches!(opened, Err(OpenError::Damaged(_))), "{opened:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_registry_of_a_newer_build_is_left_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = new_store(directory.path());
+    let (app, _) = open(directory.path(), Arc::clone(&store)).await.unwrap();
+    app.close().await;
+    let file = directory.path().join("registry.sqlite");
+    let mut registry = sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    let later = "INSERT INTO _sqlx_migrations VALUES (9999, 'later', CURRENT_TIMESTAMP, 1, x'00', 0)";
+    sqlx::query(later).execute(&mut registry).await.unwrap();
+    registry.close().await.unwrap();
+    let opened = open(directory.path(), store).await.map(|_| ());
+    assert!(matches!(opened, Err(OpenError::Newer(_))), "{opened:?}");
 }

@@ -109,7 +109,7 @@ pub(crate) async fn open(
 ) -> Result<(ControlPlane, Arc<Changes>), OpenError> {
     let (feed, changes) = (Arc::new(Feed::default()), Arc::new(Changes::default()));
     feed.follow(Arc::clone(&changes) as _);
-    let config = Config::new(directory, ADMIN, Some(PASSWORD.to_owned()));
+    let config = Config::new(directory, ADMIN.parse().unwrap(), Some(PASSWORD.parse().unwrap()));
     let (app, first_start) = ControlPlane::open(config, feed, store).await?;
     assert_eq!(first_start.random_password(), None);
     Ok((app, changes))

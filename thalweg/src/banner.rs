@@ -1,0 +1,72 @@
+//! What a person reads who starts the server: five lines that say where it is and where to go next.
+//!
+//! They go to standard output, and nothing else does; logs go to standard error. The address is on the first line, for
+//! scripts. A password is shown on a terminal only: where standard output is collected, it goes into a file that only
+//! the server's user may read, because collected output is kept and read by others.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::cli::Serve;
+
+/// Prints the lines. `first_password` is the password that the first start made, if this was one.
+pub(crate) fn print(
+    address: SocketAddr,
+    settings: &Serve,
+    first_password: Option<&str>,
+) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    let password = match first_password {
+        None => Password::Known,
+        Some(password) if out.is_terminal() => Password::Shown(password.to_owned()),
+        Some(password) => Password::InFile(keep(&settings.data_dir, password)?),
+    };
+    // Nobody has to listen.
+    let _ = out.write_all(text(address, settings, &password).as_bytes());
+    Ok(())
+}
+
+/// How the admin gets at the password.
+enum Password {
+    Known,
+    Shown(String),
+    InFile(PathBuf),
+}
+
+fn text(address: SocketAddr, settings: &Serve, password: &Password) -> String {
+    let admin = settings.admin_email.as_str();
+    let admin = match password {
+        Password::Known => format!("{admin}, with the password of the first start"),
+        Password::Shown(password) => format!("{admin}, password {password} (shown this once)"),
+        Password::InFile(file) => {
+            format!("{admin}, password in {} (read it, then delete it)", file.display())
+        }
+    };
+    format!(
+        "thalweg {} listens on http://{address}\n\
+         data:    {}\n\
+         admin:   {admin}\n\
+         try it:  curl http://{address}/health\n\
+         more:    README.md, docs/, `thalweg serve --help`\n",
+        env!("CARGO_PKG_VERSION"),
+        settings.data_dir.display(),
+    )
+}
+
+fn keep(data: &Path, password: &str) -> anyhow::Result<PathBuf> {
+    let file = data.join("admin-password");
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&file)
+        .and_then(|mut file| writeln!(file, "{password}").and_then(|()| file.sync_all()));
+    written.with_context(|| format!("can't write the admin's password to {}", file.display()))?;
+    Ok(file)
+}

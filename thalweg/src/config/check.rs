@@ -1,0 +1,62 @@
+//! What has to hold between settings, and what no value may be.
+//!
+//! Each value by itself was checked when it was read; here are the rules that need more than one, or that clap can't say.
+
+use std::time::Duration;
+
+use super::Problem;
+use crate::cli::Serve;
+
+/// Bytes of a pack that fit into one entry of the log with its headers, with room to spare.
+const PACK_BYTES_LARGEST: usize = log::format::FRAME_CONTENT_BYTES_MAX - (64 << 10);
+/// What a publish takes at most, as a multiple of a body: as sent, and inflated.
+const BODIES_IN_FLIGHT: usize = 2;
+/// What a publish takes besides its body.
+const PUBLISH_BYTES: usize = 4 << 10;
+
+/// Everything that is wrong.
+pub(crate) fn problems(settings: &Serve) -> Vec<Problem> {
+    zeros(settings).chain(contradictions(settings)).map(Problem).collect()
+}
+
+fn zeros(settings: &Serve) -> impl Iterator<Item = String> {
+    let numbers = [
+        ("body_bytes_max", settings.body_bytes_max as u64),
+        ("records_per_pack_max", settings.records_per_pack_max as u64),
+        ("in_flight_bytes_max", settings.in_flight_bytes_max as u64),
+        ("connections_max", settings.connections_max as u64),
+        ("log_retention_bytes", settings.log_retention_bytes),
+    ];
+    let times = [
+        ("header_timeout", settings.header_timeout),
+        ("body_timeout", settings.body_timeout),
+        ("log_retention_age", settings.log_retention_age),
+    ];
+    let numbers = numbers.into_iter().filter(|(_, number)| *number == 0).map(|(key, _)| key);
+    let times = times.into_iter().filter(|(_, time)| *time == Duration::ZERO).map(|(key, _)| key);
+    numbers.chain(times).map(|key| format!("{key} is 0: with it nothing would work"))
+}
+
+fn contradictions(settings: &Serve) -> impl Iterator<Item = String> {
+    let Serve { body_bytes_max, in_flight_bytes_max, .. } = settings;
+    let needed = body_bytes_max.saturating_mul(BODIES_IN_FLIGHT).saturating_add(PUBLISH_BYTES);
+    let size = |bytes: usize| super::values::print_bytes(bytes as u64);
+    let rules = [
+        (*body_bytes_max > PACK_BYTES_LARGEST).then(|| {
+            format!(
+                "body_bytes_max is {}: the log takes packs of up to {}",
+                size(*body_bytes_max),
+                size(PACK_BYTES_LARGEST)
+            )
+        }),
+        (*body_bytes_max <= PACK_BYTES_LARGEST && *in_flight_bytes_max < needed).then(|| {
+            format!(
+                "in_flight_bytes_max is {}: with a body_bytes_max of {} one compressed pack may take {}, so that none would be taken",
+                size(*in_flight_bytes_max),
+                size(*body_bytes_max),
+                size(needed)
+            )
+        }),
+    ];
+    rules.into_iter().flatten()
+}

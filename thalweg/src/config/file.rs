@@ -1,0 +1,159 @@
+//! Settings from a file, in TOML: one key a setting, no tables.
+//!
+//! A key that nobody knows is an error, with its line and what was probably meant: a slip in a file must not become a
+//! default in silence.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::setting::{Kind, Setting, Settings};
+use super::{Given, Problem, Source};
+
+/// Bytes of a file of settings. One with every setting and its meaning has a few thousand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A file of settings, read and not yet understood.
+#[derive(Debug)]
+pub(crate) struct SettingsFile {
+    path: PathBuf,
+    /// Each key's line and value.
+    entries: BTreeMap<String, (usize, Value)>,
+}
+
+impl SettingsFile {
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
+        let shown = path.display();
+        let unreadable = |error: &dyn std::fmt::Display| Problem(format!("{shown} can't be read: {error}"));
+        let bytes = fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+        if bytes > FILE_BYTES_MAX {
+            return Err(unreadable(&format_args!("it has {bytes} bytes, more than any file of settings")));
+        }
+        Self::parse(path, &fs::read_to_string(path).map_err(|error| unreadable(&error))?)
+    }
+
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        let line_of = |span: Range<usize>| 1 + text[..span.start].matches('\n').count();
+        // Without the text that it stands in: that may be a secret.
+        let table = DeTable::parse(text).map_err(|error| {
+            let line = error.span().map_or(1, line_of);
+            Problem(format!("{}:{line}: {}", path.display(), error.message().replace('\n', ", ")))
+        })?;
+        let entries = table.into_inner().into_iter().map(|(key, value)| {
+            let line = line_of(key.span());
+            (key.into_inner().into_owned(), (line, Value::of(value.get_ref())))
+        });
+        Ok(Self { path: path.to_owned(), entries: entries.collect() })
+    }
+
+    /// The keys that are no setting's.
+    pub(crate) fn unknown_keys(&self, settings: &Settings) -> Vec<Problem> {
+        let mut known = Vec::new();
+        for setting in settings.iter() {
+            known.push(setting.key().to_owned());
+            known.extend(setting.file_key());
+        }
+        let unknown = self.entries.iter().filter(|(key, _)| !known.contains(key));
+        let mut unknown: Vec<_> = unknown.map(|(key, (line, _))| (*line, key)).collect();
+        unknown.sort_unstable();
+        let describe = |(line, key): (usize, &String)| {
+            let what = format!("{}:{line}: {key} is no setting", self.path.display());
+            let folded = key.to_lowercase().replace('-', "_");
+            Problem(match nearest(&folded, known.iter().map(String::as_str)) {
+                Some(meant) => format!("{what}; did you mean {meant}?"),
+                None => what,
+            })
+        };
+        unknown.into_iter().map(describe).collect()
+    }
+
+    /// What it gives for a setting.
+    pub(crate) fn given(&self, setting: Setting<'_>) -> Result<Option<Given>, Problem> {
+        let key = setting.key();
+        let file_key = setting.file_key();
+        let file = file_key.as_ref().and_then(|file| self.entries.get_key_value(file));
+        match (self.entries.get(key), file) {
+            (None, None) => Ok(None),
+            (Some(_), Some((file, (line, _)))) => {
+                Err(self.problem(*line, format!("{key} and {file} are both set: one of them has to go")))
+            }
+            (Some((line, value)), None) => {
+                let text =
+                    value.text(setting).map_err(|problem| self.problem(*line, format!("{key} {problem}")))?;
+                Given { text, source: self.source(*line) }.checked(setting).map(Some)
+            }
+            (None, Some((file, (line, value)))) => {
+                let Value::Text(path) = value else {
+                    return Err(self.problem(*line, format!("{file} has to be a text in quotes")));
+                };
+                let path = Path::new(path);
+                Given::from_secret_file(path, self.source(*line))?.checked(setting).map(Some)
+            }
+        }
+    }
+
+    fn source(&self, line: usize) -> Source {
+        Source::File { path: self.path.clone(), line }
+    }
+
+    fn problem(&self, line: usize, text: impl std::fmt::Display) -> Problem {
+        Problem(format!("{}:{line}: {text}", self.path.display()))
+    }
+}
+
+/// A value of the file: TOML's kinds, as far as a setting can use them.
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    Number(String),
+    Switch(bool),
+    List(Vec<Value>),
+    Table,
+    /// A date, or an integer beyond 64 bits.
+    Other,
+}
+
+impl Value {
+    fn of(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.clone().into_owned()),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Self::Other, |number| Self::Number(number.to_string())),
+            DeValue::Float(number) => Self::Number(number.as_str().to_owned()),
+            DeValue::Boolean(on) => Self::Switch(*on),
+            DeValue::Array(values) => {
+                Self::List(values.iter().map(|value| Self::of(value.get_ref())).collect())
+            }
+            DeValue::Table(_) => Self::Table,
+            DeValue::Datetime(_) => Self::Other,
+        }
+    }
+
+    /// As a flag would have it.
+    fn text(&self, setting: Setting<'_>) -> Result<String, &'static str> {
+        let kind = setting.kind();
+        match (self, setting.separator()) {
+            (Self::Text(text), _) => Ok(text.clone()),
+            (Self::Number(number), _) if matches!(kind, Kind::Bytes | Kind::Number) => Ok(number.clone()),
+            (Self::Number(_), _) if kind == Kind::Duration => {
+                Err("has no unit; write \"30s\", \"5min\" or \"7days\"")
+            }
+            (Self::Switch(on), _) if kind == Kind::Switch => Ok(on.to_string()),
+            (Self::List(values), Some(separator)) => {
+                let texts = values.iter().map(|value| value.text(setting));
+                Ok(texts.collect::<Result<Vec<_>, _>>()?.join(&separator.to_string()))
+            }
+            (Self::List(_), None) => Err("takes one value, not a list"),
+            (Self::Table, _) => Err("is a table; settings stand outside of tables"),
+            _ => Err(match kind {
+                Kind::Switch => "has to be true or false",
+                Kind::Bytes | Kind::Number => "has to be a number",
+                Kind::Duration | Kind::Text => "has to be a text in quotes",
+            }),
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Settings: a flag goes before the environment, the environment before the file, and the file before the default.
+//!
+//! They are defined once, as the arguments of [`Serve`]. Variables and the file are read here, each value is checked as
+//! the argument it stands for, and then takes the place of that argument's default: so there is one parser of values, and
+//! clap decides what goes before what. A value that another one overrides is checked, too. Starts nothing.
+
+pub(crate) mod check;
+pub(crate) mod environment;
+mod file;
+mod nearest;
+mod reference;
+pub(crate) mod setting;
+pub(crate) mod show;
+pub(crate) mod values;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::{Cli, Command, ConfigCommand, Configured};
+use crate::config::environment::Environment;
+use crate::config::file::SettingsFile;
+use crate::config::setting::{Setting, Settings};
+use crate::exit;
+
+/// The commands that take the settings.
+const WITH_SETTINGS: [&[&str]; 3] = [&["serve"], &["config", "show"], &["config", "check"]];
+/// Bytes of a file that holds one secret.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Flag(String),
+    Variable(String),
+    File { path: PathBuf, line: usize },
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// What is wrong with one setting, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem(pub(crate) String);
+
+/// Settings that nothing can run with. Has every problem that was found, not the first alone.
+#[derive(Debug)]
+pub(crate) struct BadSettings(pub(crate) Vec<Problem>);
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problems: Vec<_> = self.0.iter().map(|problem| problem.0.as_str()).collect();
+        f.write_str(&problems.join("\n"))
+    }
+}
+
+impl std::error::Error for BadSettings {}
+
+/// A value in the environment or the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    text: String,
+    source: Source,
+}
+
+impl Given {
+    /// The secret that a file holds, without the end of its last line.
+    fn from_secret_file(path: &Path, source: Source) -> Result<Self, Problem> {
+        let problem =
+            |what: &dyn fmt::Display| Problem(format!("{}: {} {what}", source.place(), path.display()));
+        let bytes =
+            fs::metadata(path).map_err(|error| problem(&format_args!("can't be read: {error}")))?.len();
+        if bytes > SECRET_FILE_BYTES_MAX {
+            return Err(problem(&format_args!("has {bytes} bytes, more than any secret")));
+        }
+        let text =
+            fs::read_to_string(path).map_err(|error| problem(&format_args!("can't be read: {error}")))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
+        Ok(Self { text, source })
+    }
+
+    /// Itself, if it can be the setting's value.
+    fn checked(self, setting: Setting<'_>) -> Result<Self, Problem> {
+        let Some(why) = setting.refusal(&self.text) else { return Ok(self) };
+        let value = if setting.is_secret() { String::new() } else { format!(" = {:?}", self.text) };
+        Err(Problem(match &self.source {
+            Source::Variable(name) => format!("{name}{value}: {why}"),
+            source => format!("{}: {}{value}: {why}", source.place(), setting.key()),
+        }))
+    }
+}
+
+impl Source {
+    /// Where to look, as a message begins.
+    fn place(&self) -> String {
+        match self {
+            Self::Flag(name) | Self::Variable(name) => name.clone(),
+            Self::File { path, line } => format!("{}:{line}", path.display()),
+            Self::Default => "default".to_owned(),
+        }
+    }
+}
+
+/// Each setting's value and where it comes from, for those who want to see it.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// By key: the value as it was given, and its source.
+    values: BTreeMap<String, (Option<String>, Source)>,
+    /// What a person should know, though it is no error.
+    pub(crate) remarks: Vec<String>,
+    /// Variables that are set and do nothing yet, with the reason.
+    pub(crate) without_effect: Vec<(&'static str, &'static str)>,
+}
+
+impl Report {
+    /// Prints what the operator should know, where nothing is logged.
+    #[expect(clippy::print_stderr, reason = "standard output has the answer")]
+    fn print(&self) {
+        for remark in &self.remarks {
+            eprintln!("thalweg: warning: {remark}");
+        }
+        for (variable, why) in &self.without_effect {
+            eprintln!("thalweg: {variable} has no effect: {why}");
+        }
+    }
+
+    /// Logs what the operator should know.
+    pub(crate) fn log(&self) {
+        for remark in &self.remarks {
+            tracing::warn!("{remark}");
+        }
+        for (variable, why) in &self.without_effect {
+            tracing::info!(variable, why, "a variable has no effect");
+        }
+    }
+}
+
+/// Why nothing can be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The command line is not understood; or asks for help, which is not run either.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// The settings can't be used.
+    #[error(transparent)]
+    Settings(#[from] BadSettings),
+}
+
+/// Reads the command line and what else its settings come from.
+pub(crate) fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+) -> Result<(Cli, Report), LoadError> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = parse(command(), &arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let settings = Settings::defined();
+    let mut report = Report {
+        values: BTreeMap::new(),
+        remarks: environment.remarks(&settings),
+        without_effect: environment.without_effect().collect(),
+    };
+    refuse_flags_of_secrets(&settings, leaf(&matches))?;
+    let Some(configured) = configured(&cli.command) else { return Ok((cli, report)) };
+    let file = configured.config.clone().or_else(|| environment.file());
+    let given = given(&settings, environment, file.as_deref())?;
+    let matches = parse(with_defaults(command(), &given), &arguments)?;
+    cli = Cli::from_arg_matches(&matches)?;
+    report.values = settings.iter().map(|setting| value_of(setting, leaf(&matches), &given)).collect();
+    if let Some(configured) = self::configured(&cli.command) {
+        let problems = check::problems(&configured.settings);
+        if !problems.is_empty() {
+            return Err(BadSettings(problems).into());
+        }
+    }
+    Ok((cli, report))
+}
+
+/// A secret without a flag has an argument all the same, for the rest of its definition. It can't be given.
+fn refuse_flags_of_secrets(settings: &Settings, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let given = |setting: &Setting<'_>| {
+        setting.flag().is_none()
+            && matches.ids().any(|id| id.as_str() == setting.key())
+            && matches.value_source(setting.key()) == Some(ValueSource::CommandLine)
+    };
+    settings.iter().find(given).map_or(Ok(()), |setting| {
+        let text = format!(
+            "{} has no flag, because other users of the machine can see flags; set {}",
+            setting.key(),
+            setting.variable()
+        );
+        Err(command().error(ErrorKind::UnknownArgument, text))
+    })
+}
+
+fn configured(command: &Command) -> Option<&Configured> {
+    match command {
+        Command::Serve(configured)
+        | Command::Config(ConfigCommand::Show(configured) | ConfigCommand::Check(configured)) => {
+            Some(configured)
+        }
+        _ => None,
+    }
+}
+
+/// What file and environment give, by key. Fails with everything that is wrong in either.
+fn given(
+    settings: &Settings,
+    environment: &Environment,
+    file: Option<&Path>,
+) -> Result<BTreeMap<String, Given>, BadSettings> {
+    let (mut given, mut problems) = (BTreeMap::new(), Vec::new());
+    let file = match file.map(SettingsFile::read) {
+        None => None,
+        Some(Ok(file)) => Some(file),
+        Some(Err(problem)) => {
+            problems.push(problem);
+            None
+        }
+    };
+    problems.extend(file.iter().flat_map(|file| file.unknown_keys(settings)));
+    for setting in settings.iter() {
+        let from_file = file.as_ref().map(|file| file.given(setting)).into_iter();
+        // The later one stays.
+        for value in from_file.chain([environment.given(setting)]) {
+            match value {
+                Ok(None) => {}
+                Ok(Some(value)) => drop(given.insert(setting.key().to_owned(), value)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
+    if problems.is_empty() { Ok(given) } else { Err(BadSettings(problems)) }
+}
+
+/// The command line, explained. Variables are named in its help, and read by [`Environment`].
+pub(crate) fn command() -> clap::Command {
+    let end = format!("{}\n\n{}", without_flags(), exit::table());
+    on_settings(Cli::command(), |argument| match Setting::of(&argument) {
+        Some(setting) => setting.explained(),
+        None => argument,
+    })
+    .mut_subcommand("serve", |serve| serve.after_long_help(end))
+}
+
+/// The end of the help: the settings that no flag shows.
+fn without_flags() -> String {
+    let settings = Settings::defined();
+    let paragraphs = settings.iter().filter(|setting| setting.flag().is_none()).map(|setting| {
+        let indent = " ".repeat(10);
+        let meaning = reference::wrapped(&setting.meaning(), &indent);
+        format!(
+            "      {}\n{meaning}\n{indent}{}",
+            setting.key(),
+            setting.names().replace('\n', &format!("\n{indent}"))
+        )
+    });
+    format!("Settings without a flag:\n{}", paragraphs.collect::<Vec<_>>().join("\n\n"))
+}
+
+/// The command line with other defaults.
+fn with_defaults(command: clap::Command, given: &BTreeMap<String, Given>) -> clap::Command {
+    on_settings(command, |argument| match given.get(argument.get_id().as_str()) {
+        Some(value) => argument.default_value(value.text.clone()),
+        None => argument,
+    })
+}
+
+fn on_settings(command: clap::Command, mut change: impl FnMut(Arg) -> Arg) -> clap::Command {
+    fn at(command: clap::Command, path: &[&str], change: &mut impl FnMut(Arg) -> Arg) -> clap::Command {
+        match path.split_first() {
+            Some((name, rest)) => command.mut_subcommand(name, |inner| at(inner, rest, change)),
+            None => command.mut_args(change),
+        }
+    }
+    WITH_SETTINGS.iter().fold(command, |command, path| at(command, path, &mut change))
+}
+
+fn parse(command: clap::Command, arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let secrets: Vec<_> = Settings::defined()
+        .iter()
+        .filter(|setting| setting.is_secret())
+        .map(|setting| format!("--{}", setting.key().replace('_', "-")))
+        .collect();
+    command.try_get_matches_from(arguments).map_err(|mut error| {
+        let about_secret = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) => secrets.iter().any(|flag| argument.starts_with(flag)),
+            _ => false,
+        };
+        if about_secret && error.get(ContextKind::InvalidValue).is_some() {
+            error.insert(ContextKind::InvalidValue, ContextValue::String("(secret)".to_owned()));
+        }
+        error
+    })
+}
+
+fn leaf(matches: &ArgMatches) -> &ArgMatches {
+    match matches.subcommand() {
+        Some((_, inner)) => leaf(inner),
+        None => matches,
+    }
+}
+
+fn value_of(
+    setting: Setting<'_>,
+    matches: &ArgMatches,
+    given: &BTreeMap<String, Given>,
+) -> (String, (Option<String>, Source)) {
+    let key = setting.key();
+    let source = match (matches.value_source(key), given.get(key), setting.flag()) {
+        (Some(ValueSource::CommandLine), _, Some(flag)) => Source::Flag(flag),
+        (_, Some(given), _) => given.source.clone(),
+        _ => Source::Default,
+    };
+    let texts = matches.get_raw(key).map(|raw| {
+        let texts: Vec<_> = raw.map(|value| setting.written(&value.to_string_lossy())).collect();
+        texts.join(&setting.separator().unwrap_or(',').to_string())
+    });
+    (key.to_owned(), (texts, source))
+}
