@@ -51,8 +51,8 @@ fn text(address: SocketAddr, settings: &Serve, password: &Password) -> String {
         "thalweg {} listens on http://{address}\n\
          data:    {}\n\
          admin:   {admin}\n\
-         try it:  curl http://{address}/health\n\
-         more:    README.md, docs/, `thalweg serve --help`\n",
+         try it:  thalweg demo --url http://{address}\n\
+         more:    thalweg serve --help, README.md, docs/; metrics at http://{address}/metrics\n",
         env!("CARGO_PKG_VERSION"),
         settings.data_dir.display(),
     )
@@ -69,4 +69,34 @@ fn keep(data: &Path, password: &str) -> anyhow::Result<PathBuf> {
         .and_then(|mut file| writeln!(file, "{password}").and_then(|()| file.sync_all()));
     written.with_context(|| format!("can't write the admin's password to {}", file.display()))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn there_are_five_lines_whatever_the_password() {
+        let matches = Serve::augment_args(clap::Command::new("settings")).get_matches_from(["settings"]);
+        let settings = Serve::from_arg_matches(&matches).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+        for (password, line) in [
+            (Password::Known, "admin:   admin@example.com, with the password of the first start"),
+            (
+                Password::Shown("correct horse 9".to_owned()),
+                "admin:   admin@example.com, password correct horse 9 (shown this once)",
+            ),
+            (
+                Password::InFile("thalweg-data/admin-password".into()),
+                "admin:   admin@example.com, password in thalweg-data/admin-password (read it, then delete it)",
+            ),
+        ] {
+            let text = text(address, &settings, &password);
+            let lines: Vec<_> = text.lines().collect();
+            assert_eq!((lines.len(), lines[2]), (5, line));
+            assert!(lines[0].ends_with(" listens on http://127.0.0.1:8080"), "{text}");
+        }
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! The codes are those of BSD's `sysexits.h`, so that a supervisor can tell what a restart will mend from what it won't.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::UnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -92,39 +94,34 @@ impl Exit {
 
     /// What one link of the chain says of the whole, if it does. What was meant for a person comes before what the
     /// system said.
-    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+    fn of_cause(cause: &(dyn Error + 'static)) -> Option<Self> {
         match cause.downcast_ref::<OpenError>() {
             Some(OpenError::SealingSecret { .. } | OpenError::Damaged(_) | OpenError::Newer(_)) => {
                 return Some(Self::Data);
             }
-            // A malformed one has no cause of its own.
+            // One that is malformed has no cause of its own.
             Some(OpenError::Secret(source)) if source.source().is_none() => return Some(Self::Data),
-            Some(OpenError::Secret(_) | OpenError::Path { .. }) | None => {}
             Some(OpenError::Registry(source)) => {
-                let mut causes =
-                    std::iter::successors(Some(&**source as &(dyn std::error::Error + 'static)), |&cause| {
-                        cause.source()
-                    });
-                return Some(if causes.any(is_denial) { Self::NoPermission } else { Self::Io });
+                return Some(causes(&**source).find_map(of_io).unwrap_or(Self::Io));
             }
+            Some(OpenError::Secret(_) | OpenError::Path { .. }) | None => {}
         }
         match cause.downcast_ref::<StoreError>() {
-            Some(StoreError::Damaged(_) | StoreError::NewerFormat { .. }) => return Some(Self::Data),
-            // The embedded engine refused what it found, unless the system refused: that stands further down.
+            Some(StoreError::Damaged(_) | StoreError::NewerFormat { .. }) => Some(Self::Data),
+            // Where the system did not refuse, the embedded engine did, for what it found.
             Some(StoreError::Unavailable(source)) => {
-                let mut causes =
-                    std::iter::successors(Some(&**source as &(dyn std::error::Error + 'static)), |&cause| {
-                        cause.source()
-                    });
-                return Some(causes.find_map(of_io).unwrap_or(Self::Data));
+                Some(causes(&**source).find_map(of_io).unwrap_or(Self::Data))
             }
-            None => {}
+            None => of_io(cause),
         }
-        of_io(cause)
     }
 }
 
-fn of_io(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
+}
+
+fn of_io(cause: &(dyn Error + 'static)) -> Option<Exit> {
     let error = cause.downcast_ref::<io::Error>()?;
     Some(match error.kind() {
         io::ErrorKind::PermissionDenied => Exit::NoPermission,
@@ -134,7 +131,7 @@ fn of_io(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     })
 }
 
-fn is_denial(cause: &(dyn std::error::Error + 'static)) -> bool {
+fn is_denial(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
@@ -167,9 +164,18 @@ impl fmt::Display for Step {
     }
 }
 
+/// Runs the process. A panic that nobody caught is a defect like any other.
+pub(crate) fn ended_by(run: impl FnOnce() -> anyhow::Result<()> + UnwindSafe) -> ExitCode {
+    match std::panic::catch_unwind(run) {
+        Ok(result) => report(result),
+        // It was printed when it happened.
+        Err(_) => Exit::Internal.into(),
+    }
+}
+
 /// Tells the person who started the process how it went, and the supervisor the same as a code.
 #[expect(clippy::print_stderr, reason = "the last words of a process that may never have started to log")]
-pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
+fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if let Some(LoadError::Usage(usage)) = error.downcast_ref() {
         // A broken pipe: who asked does not listen any more.
@@ -187,5 +193,59 @@ pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn system(code: i32) -> io::Error {
+        io::Error::from_raw_os_error(code)
+    }
+
+    const EACCES: i32 = 13;
+    const EIO: i32 = 5;
+
+    #[test]
+    fn a_failure_ends_with_the_code_of_what_can_be_done_about_it() {
+        let step = |step: Step, code| anyhow::Error::new(system(code)).context(step);
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let unavailable = |error: io::Error| anyhow::Error::new(StoreError::Unavailable(Box::new(error)));
+        for (error, exit) in [
+            (step(Step::Listen(address), EIO), Exit::Unavailable),
+            (step(Step::Listen(address), EACCES), Exit::NoPermission),
+            (step(Step::CreateData("data".into()), EIO), Exit::CantCreate),
+            (step(Step::CreateData("data".into()), EACCES), Exit::NoPermission),
+            (anyhow::Error::msg(Step::Lock("data".into())), Exit::InUse),
+            (unavailable(system(EIO)).context("can't open"), Exit::Io),
+            (unavailable(system(EACCES)).context("can't open"), Exit::NoPermission),
+            (unavailable(io::Error::other("a newer build wrote it")), Exit::Data),
+            (StoreError::Damaged("it".to_owned()).into(), Exit::Data),
+            (StoreError::NewerFormat { found: 2, known: 1 }.into(), Exit::Data),
+            (system(EIO).into(), Exit::Io),
+            (OpenError::Registry(Box::new(system(EACCES))).into(), Exit::NoPermission),
+            (OpenError::Registry("busy".into()).into(), Exit::Io),
+            (OpenError::Damaged("it".into()).into(), Exit::Data),
+            (OpenError::Path { path: "data".into(), source: system(EACCES) }.into(), Exit::NoPermission),
+            (anyhow::anyhow!("nobody thought of this"), Exit::Internal),
+        ] {
+            assert_eq!(Exit::of(&error), exit, "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_defect() {
+        let ended = ended_by(|| panic!("on purpose"));
+        assert_eq!(format!("{ended:?}"), format!("{:?}", ExitCode::from(70)));
+    }
+
+    #[test]
+    fn context_does_not_hide_the_step() {
+        let failed: Result<(), _> = Err(system(EIO));
+        let error = failed.context(Step::Listen(SocketAddr::from(([127, 0, 0, 1], 80)))).context("starting");
+        assert_eq!(Exit::of(&error.unwrap_err()), Exit::Unavailable);
     }
 }

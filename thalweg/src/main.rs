@@ -17,7 +17,7 @@ use crate::config::environment::Environment;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    exit::report(run())
+    exit::ended_by(run)
 }
 
 fn run() -> anyhow::Result<()> {

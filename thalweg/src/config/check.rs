@@ -9,6 +9,8 @@ use crate::cli::Serve;
 
 /// Bytes of a pack that fit into one entry of the log with its headers, with room to spare.
 const PACK_BYTES_LARGEST: usize = log::format::FRAME_CONTENT_BYTES_MAX - (64 << 10);
+/// What a semaphore can count.
+const COUNTED_LARGEST: usize = tokio::sync::Semaphore::MAX_PERMITS;
 /// What a publish takes at most, as a multiple of a body: as sent, and inflated.
 const BODIES_IN_FLIGHT: usize = 2;
 /// What a publish takes besides its body.
@@ -38,10 +40,16 @@ fn zeros(settings: &Serve) -> impl Iterator<Item = String> {
 }
 
 fn contradictions(settings: &Serve) -> impl Iterator<Item = String> {
-    let Serve { body_bytes_max, in_flight_bytes_max, .. } = settings;
+    let Serve { body_bytes_max, in_flight_bytes_max, connections_max, .. } = settings;
     let needed = body_bytes_max.saturating_mul(BODIES_IN_FLIGHT).saturating_add(PUBLISH_BYTES);
     let size = |bytes: usize| super::values::print_bytes(bytes as u64);
     let rules = [
+        (*connections_max > COUNTED_LARGEST)
+            .then(|| format!("connections_max is {connections_max}: {COUNTED_LARGEST} is the most")),
+        (*in_flight_bytes_max > COUNTED_LARGEST).then(|| {
+            let most = size(COUNTED_LARGEST);
+            format!("in_flight_bytes_max is {in_flight_bytes_max}: {most} is the most")
+        }),
         (*body_bytes_max > PACK_BYTES_LARGEST).then(|| {
             format!(
                 "body_bytes_max is {}: the log takes packs of up to {}",
@@ -59,4 +67,29 @@ fn contradictions(settings: &Serve) -> impl Iterator<Item = String> {
         }),
     ];
     rules.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    fn problems_with(flags: &str) -> Vec<String> {
+        let command = Serve::augment_args(clap::Command::new("settings").no_binary_name(true));
+        let matches = command.try_get_matches_from(flags.split_whitespace()).unwrap();
+        let problems = problems(&Serve::from_arg_matches(&matches).unwrap());
+        problems.into_iter().map(|problem| problem.0).collect()
+    }
+
+    #[test]
+    fn the_defaults_and_the_least_that_works_are_no_problem() {
+        let least =
+            "--body-bytes-max 1 --records-per-pack-max 1 --connections-max 1 --in-flight-bytes-max 4098";
+        for flags in ["", least, "--body-bytes-max 60MiB --in-flight-bytes-max 121MiB"] {
+            assert_eq!(problems_with(flags), Vec::<String>::new(), "{flags}");
+        }
+        let less = least.replace("4098", "4097");
+        assert_eq!(problems_with(&less).len(), 1, "{less}");
+    }
 }

@@ -4,7 +4,6 @@
 //! default in silence.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 use super::setting::{Kind, Setting, Settings};
-use super::{Given, Problem, Source};
+use super::{Given, Problem, Source, read_text};
 
 /// Bytes of a file of settings. One with every setting and its meaning has a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -27,13 +26,7 @@ pub(crate) struct SettingsFile {
 
 impl SettingsFile {
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        let shown = path.display();
-        let unreadable = |error: &dyn std::fmt::Display| Problem(format!("{shown} can't be read: {error}"));
-        let bytes = fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-        if bytes > FILE_BYTES_MAX {
-            return Err(unreadable(&format_args!("it has {bytes} bytes, more than any file of settings")));
-        }
-        Self::parse(path, &fs::read_to_string(path).map_err(|error| unreadable(&error))?)
+        Self::parse(path, &read_text(path, FILE_BYTES_MAX).map_err(Problem)?)
     }
 
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
@@ -154,6 +147,79 @@ impl Value {
                 Kind::Bytes | Kind::Number => "has to be a number",
                 Kind::Duration | Kind::Text => "has to be a text in quotes",
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    /// Kinds of settings that there may be, whether or not there is one now.
+    #[derive(Debug, clap::Args, PartialEq)]
+    struct Kinds {
+        #[arg(long, env = "THALWEG_SWITCH")]
+        switch: bool,
+        #[arg(long, env = "THALWEG_LIST", value_delimiter = ',', value_name = "ADDRESSES")]
+        list: Vec<IpAddr>,
+        #[arg(long, env = "THALWEG_RATE", value_name = "PER_SECOND")]
+        rate: Option<f64>,
+        #[arg(long, env = "THALWEG_CHOICE", default_value = "auto", value_name = "CHOICE", value_parser = ["auto", "json"])]
+        choice: String,
+    }
+
+    fn read(text: &str, flags: &str) -> Result<Kinds, String> {
+        let file = SettingsFile::parse(Path::new("x.toml"), text).map_err(|problem| problem.0)?;
+        let mut command = Kinds::augment_args(clap::Command::new("kinds").no_binary_name(true));
+        for arg in command.clone().get_arguments() {
+            let given = file.given(Setting::of(arg).unwrap()).map_err(|problem| problem.0)?;
+            if let Some(given) = given {
+                command = command.mut_arg(arg.get_id(), |arg| arg.default_value(given.text));
+            }
+        }
+        let matches = command.try_get_matches_from(flags.split_whitespace()).unwrap();
+        Ok(Kinds::from_arg_matches(&matches).unwrap())
+    }
+
+    fn kinds(switch: bool, list: &[&str], rate: Option<f64>, choice: &str) -> Kinds {
+        let list = list.iter().map(|text| text.parse().unwrap()).collect();
+        Kinds { switch, list, rate, choice: choice.to_owned() }
+    }
+
+    #[test]
+    fn every_kind_of_setting_can_stand_in_a_file() {
+        let all = "switch = true\nlist = ['10.0.0.1', '::1']\nrate = 0.5\nchoice = 'json'\n";
+        for (text, flags, wanted) in [
+            ("", "", kinds(false, &[], None, "auto")),
+            (all, "", kinds(true, &["10.0.0.1", "::1"], Some(0.5), "json")),
+            (all, "--list 10.0.0.9 --rate 2 --choice auto", kinds(true, &["10.0.0.9"], Some(2.0), "auto")),
+            (
+                "list = '10.0.0.1,::1'\nswitch = 'true'\nrate = 3",
+                "",
+                kinds(true, &["10.0.0.1", "::1"], Some(3.0), "auto"),
+            ),
+            ("switch = false", "--switch", kinds(true, &[], None, "auto")),
+        ] {
+            assert_eq!(read(text, flags), Ok(wanted), "{text} {flags}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_says_what_could() {
+        for (text, says) in [
+            ("switch = 1", "x.toml:1: switch has to be true or false"),
+            ("switch = 'on'", "x.toml:1: switch = \"on\": has to be one of: true, false"),
+            ("list = ['10.0.0.1', 'x']", "x.toml:1: list = \"10.0.0.1,x\": invalid IP address syntax"),
+            ("list = [1]", "x.toml:1: list has to be a text in quotes"),
+            ("choice = 'xml'", "x.toml:1: choice = \"xml\": has to be one of: auto, json"),
+            ("rate = 'fast'", "x.toml:1: rate = \"fast\": invalid float literal"),
+            ("rate = 2026-01-01", "x.toml:1: rate has to be a number"),
+        ] {
+            assert_eq!(read(text, ""), Err(says.to_owned()));
         }
     }
 }

@@ -16,7 +16,8 @@ pub(crate) mod values;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -81,15 +82,8 @@ pub(crate) struct Given {
 impl Given {
     /// The secret that a file holds, without the end of its last line.
     fn from_secret_file(path: &Path, source: Source) -> Result<Self, Problem> {
-        let problem =
-            |what: &dyn fmt::Display| Problem(format!("{}: {} {what}", source.place(), path.display()));
-        let bytes =
-            fs::metadata(path).map_err(|error| problem(&format_args!("can't be read: {error}")))?.len();
-        if bytes > SECRET_FILE_BYTES_MAX {
-            return Err(problem(&format_args!("has {bytes} bytes, more than any secret")));
-        }
-        let text =
-            fs::read_to_string(path).map_err(|error| problem(&format_args!("can't be read: {error}")))?;
+        let text = read_text(path, SECRET_FILE_BYTES_MAX)
+            .map_err(|problem| Problem(format!("{}: {problem}", source.place())))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
         Ok(Self { text, source })
@@ -114,6 +108,19 @@ impl Source {
             Self::File { path, line } => format!("{}:{line}", path.display()),
             Self::Default => "default".to_owned(),
         }
+    }
+}
+
+/// A whole file of text, which may also be a pipe. Says what is wrong with it, and which it is.
+fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => Err(format!("{} can't be read: {error}", path.display())),
+        Ok(bytes) if bytes as u64 > bytes_max => {
+            Err(format!("{} has more than {bytes_max} bytes", path.display()))
+        }
+        Ok(_) => Ok(text),
     }
 }
 
@@ -199,14 +206,13 @@ fn refuse_flags_of_secrets(settings: &Settings, matches: &ArgMatches) -> Result<
             && matches.ids().any(|id| id.as_str() == setting.key())
             && matches.value_source(setting.key()) == Some(ValueSource::CommandLine)
     };
-    settings.iter().find(given).map_or(Ok(()), |setting| {
-        let text = format!(
-            "{} has no flag, because other users of the machine can see flags; set {}",
-            setting.key(),
-            setting.variable()
-        );
-        Err(command().error(ErrorKind::UnknownArgument, text))
-    })
+    settings.iter().find(given).map_or(Ok(()), |setting| Err(no_flag(setting)))
+}
+
+fn no_flag(setting: Setting<'_>) -> clap::Error {
+    let (key, variable) = (setting.key(), setting.variable());
+    let text = format!("{key} has no flag, because other users of the machine can see flags; set {variable}");
+    command().error(ErrorKind::UnknownArgument, text)
 }
 
 fn configured(command: &Command) -> Option<&Configured> {
@@ -293,20 +299,19 @@ fn on_settings(command: clap::Command, mut change: impl FnMut(Arg) -> Arg) -> cl
 }
 
 fn parse(command: clap::Command, arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let secrets: Vec<_> = Settings::defined()
-        .iter()
-        .filter(|setting| setting.is_secret())
-        .map(|setting| format!("--{}", setting.key().replace('_', "-")))
-        .collect();
     command.try_get_matches_from(arguments).map_err(|mut error| {
-        let about_secret = match error.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(argument)) => secrets.iter().any(|flag| argument.starts_with(flag)),
-            _ => false,
-        };
-        if about_secret && error.get(ContextKind::InvalidValue).is_some() {
-            error.insert(ContextKind::InvalidValue, ContextValue::String("(secret)".to_owned()));
+        let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+        let name = argument.split_whitespace().next().unwrap_or_default().trim_start_matches('-');
+        let key = name.replace('-', "_");
+        match Settings::defined().iter().find(|setting| setting.is_secret() && setting.key() == key) {
+            Some(setting) if setting.flag().is_none() => no_flag(setting),
+            Some(_) => {
+                let shown = ContextValue::String("(secret)".to_owned());
+                error.insert(ContextKind::InvalidValue, shown);
+                error
+            }
+            None => error,
         }
-        error
     })
 }
 

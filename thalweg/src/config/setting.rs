@@ -1,10 +1,12 @@
 //! A setting, as the command line defines it: the one place that knows how its names, its text and its default follow.
 
+use std::any::TypeId;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, Args as _};
+use clap::{Arg, ArgAction, Args as _};
 
 use super::values::{bytes, print_bytes};
 use crate::cli::Serve;
@@ -79,18 +81,22 @@ impl<'a> Setting<'a> {
 
     pub(crate) fn kind(self) -> Kind {
         let parser = self.0.get_value_parser().type_id();
-        let is = |id: std::any::TypeId| parser == id;
+        let is = |id: TypeId| parser == id;
         let numbers = [
-            std::any::TypeId::of::<usize>(),
-            std::any::TypeId::of::<u64>(),
-            std::any::TypeId::of::<u32>(),
-            std::any::TypeId::of::<u16>(),
-            std::any::TypeId::of::<f64>(),
+            TypeId::of::<usize>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<u8>(),
+            TypeId::of::<f64>(),
+            TypeId::of::<NonZeroUsize>(),
+            TypeId::of::<NonZeroU64>(),
+            TypeId::of::<NonZeroU32>(),
         ];
         match self.value_name() {
             "BYTES" => Kind::Bytes,
-            _ if is(std::any::TypeId::of::<Duration>()) => Kind::Duration,
-            _ if is(std::any::TypeId::of::<bool>()) => Kind::Switch,
+            _ if is(TypeId::of::<Duration>()) => Kind::Duration,
+            _ if is(TypeId::of::<bool>()) => Kind::Switch,
             _ if numbers.into_iter().any(is) => Kind::Number,
             _ => Kind::Text,
         }
@@ -103,7 +109,10 @@ impl<'a> Setting<'a> {
 
     /// What its value counts or is, in one word.
     pub(crate) fn unit(self) -> String {
-        self.value_name().to_lowercase()
+        match self.kind() {
+            Kind::Switch => "true or false".to_owned(),
+            _ => self.value_name().to_lowercase(),
+        }
     }
 
     /// Its default as people write it, if it has one.
@@ -111,7 +120,10 @@ impl<'a> Setting<'a> {
         let values: Vec<_> =
             self.0.get_default_values().iter().map(|value| self.written(&value.to_string_lossy())).collect();
         let separator = self.separator().unwrap_or(',').to_string();
-        (!values.is_empty()).then(|| values.join(&separator))
+        match self.kind() {
+            Kind::Switch if values.is_empty() => Some("false".to_owned()),
+            _ => (!values.is_empty()).then(|| values.join(&separator)),
+        }
     }
 
     /// What it is for, in a few sentences.
@@ -135,15 +147,19 @@ impl<'a> Setting<'a> {
 
     /// Why this can't be its value, if it can't. Never repeats the value.
     pub(crate) fn refusal(self, text: &str) -> Option<String> {
-        let command =
-            clap::Command::new("value").no_binary_name(true).disable_help_flag(true).arg(self.0.clone());
+        let arg = self.0.clone();
+        // A switch takes no value as a flag, but does everywhere else.
+        let arg = if self.kind() == Kind::Switch { arg.action(ArgAction::Set) } else { arg };
+        let command = clap::Command::new("value").no_binary_name(true).disable_help_flag(true).arg(arg);
         let flag = format!("--{}={text}", self.0.get_long().expect("every setting has a long name"));
         let error = command.try_get_matches_from([flag]).err()?;
         if let Some(source) = std::error::Error::source(&error) {
             return Some(source.to_string());
         }
         Some(match error.get(ContextKind::ValidValue) {
-            Some(ContextValue::Strings(valid)) => format!("has to be one of: {}", valid.join(", ")),
+            Some(ContextValue::Strings(valid)) if !valid.is_empty() => {
+                format!("has to be one of: {}", valid.join(", "))
+            }
             _ => "has to have a value".to_owned(),
         })
     }

@@ -92,8 +92,18 @@ impl Server {
 
     /// SIGTERM; the exit status once it has ended.
     pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
-        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Sends a signal, and does not wait for what comes of it.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// The exit status once it has ended.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
         self.child.wait().unwrap()
     }
 
