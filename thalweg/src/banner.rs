@@ -52,7 +52,7 @@ fn text(address: SocketAddr, settings: &Serve, password: &Password) -> String {
          data:    {}\n\
          admin:   {admin}\n\
          try it:  thalweg demo --url http://{address}\n\
-         more:    thalweg serve --help, README.md, docs/; metrics at http://{address}/metrics\n",
+         more:    thalweg serve --help, docs/, http://{address}/metrics\n",
         env!("CARGO_PKG_VERSION"),
         settings.data_dir.display(),
     )

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::Problem;
+use super::given::Problem;
 use crate::cli::Serve;
 
 /// Bytes of a pack that fit into one entry of the log with its headers, with room to spare.

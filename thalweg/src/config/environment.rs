@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::given::{Given, Problem, Source};
 use super::nearest::nearest;
 use super::setting::{Setting, Settings};
-use super::{Given, Problem, Source};
 
 const PREFIX: &str = "THALWEG_";
 /// The variable that names the file of settings.

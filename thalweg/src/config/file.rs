@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::given::{Given, Problem, Source, read_text};
 use super::nearest::nearest;
 use super::setting::{Kind, Setting, Settings};
-use super::{Given, Problem, Source, read_text};
 
 /// Bytes of a file of settings. One with every setting and its meaning has a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;

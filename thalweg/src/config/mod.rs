@@ -1,12 +1,13 @@
 //! Settings: a flag goes before the environment, the environment before the file, and the file before the default.
 //!
-//! They are defined once, as the arguments of [`Serve`]. Variables and the file are read here, each value is checked as
+//! They are defined once, as the arguments of [`Serve`](crate::cli::Serve). Variables and the file are read here, each value is checked as
 //! the argument it stands for, and then takes the place of that argument's default: so there is one parser of values, and
 //! clap decides what goes before what. A value that another one overrides is checked, too. Starts nothing.
 
 pub(crate) mod check;
 pub(crate) mod environment;
 mod file;
+mod given;
 mod nearest;
 mod reference;
 pub(crate) mod setting;
@@ -15,10 +16,7 @@ pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -27,102 +25,12 @@ use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _};
 use crate::cli::{Cli, Command, ConfigCommand, Configured};
 use crate::config::environment::Environment;
 use crate::config::file::SettingsFile;
+use crate::config::given::{BadSettings, Given, Source};
 use crate::config::setting::{Setting, Settings};
 use crate::exit;
 
 /// The commands that take the settings.
 const WITH_SETTINGS: [&[&str]; 3] = [&["serve"], &["config", "show"], &["config", "check"]];
-/// Bytes of a file that holds one secret.
-const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
-    Flag(String),
-    Variable(String),
-    File { path: PathBuf, line: usize },
-    Default,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => write!(f, "flag {flag}"),
-            Self::Variable(name) => write!(f, "variable {name}"),
-            Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// What is wrong with one setting, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem(pub(crate) String);
-
-/// Settings that nothing can run with. Has every problem that was found, not the first alone.
-#[derive(Debug)]
-pub(crate) struct BadSettings(pub(crate) Vec<Problem>);
-
-impl fmt::Display for BadSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problems: Vec<_> = self.0.iter().map(|problem| problem.0.as_str()).collect();
-        f.write_str(&problems.join("\n"))
-    }
-}
-
-impl std::error::Error for BadSettings {}
-
-/// A value in the environment or the file.
-#[derive(Debug, Clone)]
-pub(crate) struct Given {
-    text: String,
-    source: Source,
-}
-
-impl Given {
-    /// The secret that a file holds, without the end of its last line.
-    fn from_secret_file(path: &Path, source: Source) -> Result<Self, Problem> {
-        let text = read_text(path, SECRET_FILE_BYTES_MAX)
-            .map_err(|problem| Problem(format!("{}: {problem}", source.place())))?;
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
-        Ok(Self { text, source })
-    }
-
-    /// Itself, if it can be the setting's value.
-    fn checked(self, setting: Setting<'_>) -> Result<Self, Problem> {
-        let Some(why) = setting.refusal(&self.text) else { return Ok(self) };
-        let value = if setting.is_secret() { String::new() } else { format!(" = {:?}", self.text) };
-        Err(Problem(match &self.source {
-            Source::Variable(name) => format!("{name}{value}: {why}"),
-            source => format!("{}: {}{value}: {why}", source.place(), setting.key()),
-        }))
-    }
-}
-
-impl Source {
-    /// Where to look, as a message begins.
-    fn place(&self) -> String {
-        match self {
-            Self::Flag(name) | Self::Variable(name) => name.clone(),
-            Self::File { path, line } => format!("{}:{line}", path.display()),
-            Self::Default => "default".to_owned(),
-        }
-    }
-}
-
-/// A whole file of text, which may also be a pipe. Says what is wrong with it, and which it is.
-fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text));
-    match read {
-        Err(error) => Err(format!("{} can't be read: {error}", path.display())),
-        Ok(bytes) if bytes as u64 > bytes_max => {
-            Err(format!("{} has more than {bytes_max} bytes", path.display()))
-        }
-        Ok(_) => Ok(text),
-    }
-}
 
 /// Each setting's value and where it comes from, for those who want to see it.
 #[derive(Debug)]
