@@ -9,7 +9,7 @@ use service::ApiError;
 use crate::metadata::Metadata;
 
 /// Bytes of a thing's or channel's name.
-const NAME_BYTES_MAX: usize = 1_024;
+pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
 /// The fields of one object of a body. A field that is `null` is not there.
 #[derive(Debug)]

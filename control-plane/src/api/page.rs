@@ -5,6 +5,7 @@ use service::ApiError;
 use tokio::sync::SemaphorePermit;
 
 use crate::ControlPlane;
+use crate::fields::NAME_BYTES_MAX;
 use crate::metadata::Metadata;
 use crate::registry::listing::{ListQuery, Order};
 
@@ -19,6 +20,8 @@ pub(super) struct ListParams {
     offset: Option<String>,
     limit: Option<String>,
     name: Option<String>,
+    /// Of a list of users, in place of `name`.
+    email: Option<String>,
     metadata: Option<String>,
     order: Option<String>,
     dir: Option<String>,
@@ -35,27 +38,29 @@ pub(super) struct PageFields {
 }
 
 impl ListParams {
-    /// The part of a list. Out of range is refused, not clamped: a client that asked for 5,000 must not believe it got them.
-    pub(super) fn range(&self) -> Result<(i64, i64), ApiError> {
-        let offset = number(self.offset.as_deref(), "offset", 0, 0, i64::MAX)?;
-        let limit = number(self.limit.as_deref(), "limit", PAGE_DEFAULT, 1, PAGE_MAX)?;
-        Ok((offset, limit))
+    /// Which things or channels to list, in which order.
+    pub(super) fn query(&self) -> Result<ListQuery, ApiError> {
+        self.by("name", self.name.as_deref())
     }
 
-    /// What to list, in which order.
-    pub(super) fn query(&self) -> Result<ListQuery, ApiError> {
-        let (offset, limit) = self.range()?;
+    /// Which users to list, in which order.
+    pub(super) fn users_query(&self) -> Result<ListQuery, ApiError> {
+        self.by("email", self.email.as_deref())
+    }
+
+    /// Out of range is refused, not clamped: a client that asked for 5,000 must not believe it got them.
+    fn by(&self, name_field: &'static str, name: Option<&str>) -> Result<ListQuery, ApiError> {
         let metadata = self.metadata.as_deref().map_or(Ok(Metadata::default()), Metadata::from_query);
         Ok(ListQuery {
-            offset,
-            limit,
-            name: self.name.clone().filter(|name| !name.is_empty()),
+            offset: number(self.offset.as_deref(), "offset", 0, 0, i64::MAX)?,
+            limit: number(self.limit.as_deref(), "limit", PAGE_DEFAULT, 1, PAGE_MAX)?,
+            name: name_part(name_field, name)?,
             metadata: metadata.map_err(|error| wrong("metadata", &error.to_string()))?,
             order: match self.order.as_deref().unwrap_or_default() {
                 "" => Order::Creation,
-                "name" => Order::Name,
                 "id" => Order::Id,
-                _ => return Err(wrong("order", "is not one of name, id")),
+                order if order == name_field => Order::Name,
+                _ => return Err(wrong("order", &format!("is not one of {name_field}, id"))),
             },
             descending: match self.dir.as_deref().unwrap_or_default() {
                 "" | "asc" => false,
@@ -84,6 +89,18 @@ impl ControlPlane {
             return None;
         }
         Some(self.metadata_lists().acquire().await.expect("the semaphore is never closed"))
+    }
+}
+
+/// A part of a name. What no name can hold is refused: the engine would end a text at a NUL, and takes no longer patterns.
+fn name_part(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {
+    match text {
+        None | Some("") => Ok(None),
+        Some(text) if text.len() > NAME_BYTES_MAX => {
+            Err(wrong(field, &format!("is longer than {NAME_BYTES_MAX} bytes")))
+        }
+        Some(text) if text.contains(char::is_control) => Err(wrong(field, "has a control character")),
+        Some(text) => Ok(Some(text.to_owned())),
     }
 }
 

@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use domain::UserId;
-use http::StatusCode;
 use http::request::Parts;
+use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use service::extract::{ApiJson, ApiPath, ApiQuery};
@@ -24,6 +24,7 @@ use crate::entity::unknown;
 use crate::fields::Fields;
 use crate::metadata::Metadata;
 use crate::password::{Busy, Password};
+use crate::registry::listing::ListQuery;
 use crate::registry::users::{Account, NewUser, User};
 use crate::tokens::Login;
 
@@ -58,9 +59,32 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     }
 }
 
-/// `POST /users`: anyone may make an account.
+/// The proof that whoever asks may create an account: anyone, until an admin takes away the policy that says so.
+#[derive(Debug)]
+pub(super) struct AccountMaker;
+
+impl FromRequestParts<ControlPlane> for AccountMaker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
+        if app.registry().may_create_users(None).await? {
+            return Ok(Self);
+        }
+        if !parts.headers.contains_key(header::AUTHORIZATION) {
+            return Err(ApiError::unauthenticated("sign-up is closed: this takes the token of an admin"));
+        }
+        let caller = Caller::from_request_parts(parts, app).await?;
+        if caller.is_admin || app.registry().may_create_users(Some(caller.user)).await? {
+            return Ok(Self);
+        }
+        Err(ApiError::forbidden("sign-up is closed: only an admin may create accounts"))
+    }
+}
+
+/// `POST /users`: makes an account.
 pub(super) async fn create(
     State(app): State<ControlPlane>,
+    _: AccountMaker,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::one(body)?;
@@ -114,15 +138,23 @@ pub(super) async fn list(
     caller: Caller,
     ApiQuery(params): ApiQuery<ListParams>,
 ) -> Result<Response, ApiError> {
-    let (offset, limit) = params.range()?;
+    let query = params.users_query()?;
     let (total, users) = if caller.is_admin {
-        app.registry().users(offset, limit).await?
+        let _place = app.place_for_list(&query).await;
+        app.registry().users(&query).await?
     } else {
-        let myself = app.registry().user(caller.user).await?;
-        (1, myself.into_iter().filter(|_| offset == 0).collect())
+        let myself = app.registry().user(caller.user).await?.filter(|user| matches(user, &query));
+        (i64::from(myself.is_some()), myself.into_iter().filter(|_| query.offset == 0).collect())
     };
     let users = users.into_iter().map(shown).collect();
-    Ok(Json(UsersPage { total, offset, limit, users }).into_response())
+    Ok(Json(UsersPage { total, offset: query.offset, limit: query.limit, users }).into_response())
+}
+
+/// What the registry decides of a list of all.
+fn matches(user: &User, query: &ListQuery) -> bool {
+    let name = query.name.as_ref().map(|part| part.to_lowercase());
+    name.is_none_or(|part| user.email.to_lowercase().contains(&part))
+        && user.metadata.contains(&query.metadata)
 }
 
 /// `PUT /users`: replaces the caller's metadata.

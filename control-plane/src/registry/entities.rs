@@ -44,6 +44,14 @@ impl Kind {
             Self::Channel => "channels",
         }
     }
+
+    /// The column that holds what they are called, folded.
+    pub(super) const fn name_column(self) -> &'static str {
+        match self {
+            Self::User => "email_folded",
+            Self::Thing | Self::Channel => "name_folded",
+        }
+    }
 }
 
 /// Whose entities a query sees: there is no query without one.

@@ -20,7 +20,7 @@ pub(crate) const METADATA_EXAMINED_MAX: usize = 100_000;
 pub(crate) struct ListQuery {
     pub(crate) offset: i64,
     pub(crate) limit: i64,
-    /// Part of the name, in any case.
+    /// Part of the name, of a user's email, in any case.
     pub(crate) name: Option<String>,
     /// What the metadata has to contain.
     pub(crate) metadata: Metadata,
@@ -108,26 +108,26 @@ async fn by_chunks(
     } else {
         sql.push(format_args!(" AND {ordinal} >= ")).push_bind(chunk * CHUNK);
     }
-    push_order(&mut sql, scope, query);
+    push_order(&mut sql, kind, scope, query);
     sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(skip);
     Ok(Listed { total, ids: sql.build_query_scalar().fetch_all(&mut **tx).await? })
 }
 
 async fn by_scan(tx: &mut Tx, kind: Kind, scope: Scope, query: &ListQuery) -> Result<Listed, RegistryError> {
     let mut sql = select(kind, scope, "COUNT(*)");
-    push_name(&mut sql, query);
+    push_name(&mut sql, kind, query);
     let total = sql.build_query_scalar().fetch_one(&mut **tx).await?;
     let mut sql = select(kind, scope, "id");
-    push_name(&mut sql, query);
-    push_order(&mut sql, scope, query);
+    push_name(&mut sql, kind, query);
+    push_order(&mut sql, kind, scope, query);
     sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
     Ok(Listed { total, ids: sql.build_query_scalar().fetch_all(&mut **tx).await? })
 }
 
 async fn by_metadata(tx: &mut Tx, kind: Kind, scope: Scope, query: &ListQuery) -> Result<Listed, ListError> {
     let mut sql = select(kind, scope, "id, metadata");
-    push_name(&mut sql, query);
-    push_order(&mut sql, scope, query);
+    push_name(&mut sql, kind, query);
+    push_order(&mut sql, kind, scope, query);
     let limit = METADATA_EXAMINED_MAX as i64 + 1;
     sql.push(" LIMIT ").push_bind(limit);
     let query_as = sql.build_query_as::<(Uuid, Option<String>)>();
@@ -161,7 +161,7 @@ fn select(kind: Kind, scope: Scope, columns: &'static str) -> QueryBuilder<Db> {
     sql
 }
 
-fn push_name(sql: &mut QueryBuilder<Db>, query: &ListQuery) {
+fn push_name(sql: &mut QueryBuilder<Db>, kind: Kind, query: &ListQuery) {
     if let Some(name) = &query.name {
         let mut pattern = String::from("%");
         for character in name.to_lowercase().chars() {
@@ -171,17 +171,17 @@ fn push_name(sql: &mut QueryBuilder<Db>, query: &ListQuery) {
             pattern.push(character);
         }
         pattern.push('%');
-        sql.push(" AND name_folded LIKE ").push_bind(pattern).push(" ESCAPE '\\'");
+        sql.push(" AND ").push(kind.name_column()).push(" LIKE ").push_bind(pattern).push(" ESCAPE '\\'");
     }
 }
 
-fn push_order(sql: &mut QueryBuilder<Db>, scope: Scope, query: &ListQuery) {
+fn push_order(sql: &mut QueryBuilder<Db>, kind: Kind, scope: Scope, query: &ListQuery) {
     let direction = if query.descending { "DESC" } else { "ASC" };
     sql.push(" ORDER BY ");
     match query.order {
         Order::Creation => {}
         Order::Name => {
-            sql.push("name_folded ").push(direction).push(", ");
+            sql.push(kind.name_column()).push(" ").push(direction).push(", ");
         }
         Order::Id => {
             sql.push("id ").push(direction).push(", ");

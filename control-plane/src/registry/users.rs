@@ -14,6 +14,11 @@ use crate::metadata::Metadata;
 const AUTHORITIES: &str = "authorities";
 /// The relation of a user to what it is in.
 const MEMBER: &str = "member";
+/// The subject that stands for everyone, with an account or without.
+const EVERYONE: &str = "*";
+/// The object that stands for accounts, and the relation of those who may make one.
+const USER: &str = "user";
+const CREATE: &str = "create";
 
 /// A user as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +97,16 @@ impl Registry {
     /// Whether there is any user: if not, this is the first start.
     pub(crate) async fn has_users(&self) -> Result<bool, RegistryError> {
         Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users)").fetch_one(&self.writer).await?)
+    }
+
+    /// Whether anyone may create users, or this user.
+    pub(crate) async fn may_create_users(&self, user: Option<UserId>) -> Result<bool, RegistryError> {
+        let may = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM policies WHERE subject IN ($1, $2) AND object = $3 AND relation = $4)",
+        );
+        let subject = user.map_or_else(|| EVERYONE.to_owned(), |user| user.to_string());
+        let may = may.bind(EVERYONE).bind(subject).bind(USER).bind(CREATE);
+        Ok(may.fetch_one(&self.readers).await?)
     }
 
     /// Creates a user.
@@ -173,10 +188,9 @@ impl Registry {
         row.map(|row| row.read().map(|(_, user)| user)).transpose()
     }
 
-    /// A page of all users, in the order of their creation.
-    pub(crate) async fn users(&self, offset: i64, limit: i64) -> Result<(i64, Vec<User>), ListError> {
-        let query = ListQuery { offset, limit, ..ListQuery::default() };
-        let (listed, mut snapshot) = self.list(Kind::User, Scope::All, &query).await?;
+    /// A page of all users, and how many there are.
+    pub(crate) async fn users(&self, query: &ListQuery) -> Result<(i64, Vec<User>), ListError> {
+        let (listed, mut snapshot) = self.list(Kind::User, Scope::All, query).await?;
         let users = load(&mut snapshot, &listed.ids, UserRow::COLUMNS, Kind::User, UserRow::read).await?;
         Ok((listed.total, users))
     }

@@ -15,6 +15,8 @@ mod lists;
 #[cfg(test)]
 mod logins;
 #[cfg(test)]
+mod odd_requests;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod purges;

@@ -94,9 +94,76 @@ async fn users_are_seen_by_themselves_and_admins() {
     assert_eq!((&page["total"], &page["offset"], &page["limit"]), (&json!(3), &json!(0), &json!(10)));
     let page = world.get("/users?offset=1&limit=1", &world.admin).await.is(200).json();
     assert_eq!(page, json!({"total": 3, "offset": 1, "limit": 1, "Users": [shown]}));
-    for query in ["limit=0", "limit=1001", "limit=x", "limit=-1", "offset=-1", "offset=99999999999999999999"]
-    {
+    world.put("/users", &bob.token, json!({"metadata": {"floor": 2}})).await.is(200);
+    let admin = ADMIN.to_owned();
+    for (query, emails) in [
+        (format!("email={}", ann.email[..15].to_uppercase()), vec![&ann.email]),
+        ("email=USER-&dir=desc".to_owned(), vec![&bob.email, &ann.email]),
+        ("email=user-&offset=1".to_owned(), vec![&bob.email]),
+        ("email=nobody".to_owned(), vec![]),
+        ("metadata=%7B%22floor%22:2%7D".to_owned(), vec![&bob.email]),
+        ("metadata=%7B%22floor%22:2%7D&email=admin".to_owned(), vec![]),
+        ("order=email&dir=desc&limit=1&offset=2".to_owned(), vec![&admin]),
+        ("offset=3".to_owned(), vec![]),
+    ] {
+        let page = world.get(&format!("/users?{query}"), &world.admin).await.is(200).json();
+        let found: Vec<&Value> =
+            page["Users"].as_array().unwrap().iter().map(|user| &user["email"]).collect();
+        assert_eq!(found, emails, "{query}");
+    }
+    for (query, total) in [
+        ("email=user-", 1),
+        ("email=admin", 0),
+        ("metadata=%7B%22floor%22:2%7D", 1),
+        ("metadata=%7B%22a%22:1%7D", 0),
+    ] {
+        let page = world.get(&format!("/users?{query}"), &bob.token).await.is(200).json();
+        assert_eq!(
+            (&page["total"], page["Users"].as_array().unwrap().len()),
+            (&json!(total), total),
+            "{query}"
+        );
+    }
+    for query in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "limit=-1",
+        "offset=-1",
+        "offset=99999999999999999999",
+        "order=name",
+        "dir=up",
+        "metadata=x",
+    ] {
         let refused = world.get(&format!("/users?{query}"), &world.admin).await.refused(400);
         assert_eq!(refused["field"], query.split('=').next().unwrap());
     }
+}
+
+/// Takes the policy away under the server, as an admin will by the API of policies.
+#[tokio::test]
+async fn once_sign_up_is_closed_only_admins_make_accounts() {
+    let world = World::new().await;
+    let user = world.user().await;
+    let account = |name: &str| json!({"email": format!("{name}@example.com"), "password": PASSWORD});
+    world.post("/users", "not.a.token", account("open")).await.is(201);
+
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(world.directory.path().join("registry.sqlite"));
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let close = "DELETE FROM policies WHERE subject = '*' AND object = 'user' AND relation = 'create'";
+    assert_eq!(sqlx::query(close).execute(&pool).await.unwrap().rows_affected(), 1);
+    let refused = world.post("/users", "", account("late")).await.refused(401);
+    assert!(refused["error"].as_str().unwrap().contains("sign-up is closed"), "{refused}");
+    world.post("/users", "", json!({})).await.refused(401);
+    world.post("/users", "not.a.token", account("late")).await.refused(401);
+    world.post("/users", &user.token, account("late")).await.refused(403);
+    world.post("/users", &world.admin, account("invited")).await.is(201);
+
+    let grant = "INSERT INTO policies (subject, object, relation) VALUES ($1, 'user', 'create')";
+    sqlx::query(grant).bind(&user.id).execute(&pool).await.unwrap();
+    world.post("/users", &user.token, account("by-a-user")).await.is(201);
+    world.post("/users", "", account("late")).await.refused(401);
+    pool.close().await;
+    world.token("invited@example.com", PASSWORD).await;
 }
