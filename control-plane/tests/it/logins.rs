@@ -1,6 +1,8 @@
 //! Tokens, passwords, and what is done against guessing.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use base64::Engine as _;
@@ -45,6 +47,42 @@ async fn a_wrong_password_and_an_unknown_email_look_the_same() {
     world.post("/tokens", "", json!({"email": user.email})).await.refused(400);
     world.post("/tokens", "", json!({"password": PASSWORD})).await.refused(400);
     world.post("/tokens", "", json!([])).await.refused(400);
+}
+
+/// The smallest time of several is what it costs, however busy the machine is.
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_email_take_the_same_time() {
+    let world = World::new().await;
+    let user = world.user().await;
+    let (mut wrong, mut unknown) = (Duration::MAX, Duration::MAX);
+    for round in 0..10 {
+        let began = Instant::now();
+        world.log_in(&user.email, "not the password", None).await.refused(401);
+        wrong = began.elapsed().min(wrong);
+        let began = Instant::now();
+        world.log_in(&format!("nobody-{round}@example.com"), "not the password", None).await.refused(401);
+        unknown = began.elapsed().min(unknown);
+    }
+    let ratio = wrong.as_secs_f64() / unknown.as_secs_f64();
+    assert!((0.67..1.5).contains(&ratio), "wrong password {wrong:?}, unknown email {unknown:?}");
+}
+
+/// One thread serves this test: a hash computed on it would keep it from everything else.
+#[tokio::test]
+async fn passwords_are_hashed_beside_other_requests() {
+    let world = World::new().await;
+    let user = world.user().await;
+    let ended = AtomicUsize::new(0);
+    let logins = futures::future::join_all((0..12).map(async |number| {
+        world.log_in(&format!("nobody-{number}@example.com"), PASSWORD, None).await.refused(401);
+        ended.fetch_add(1, Ordering::Relaxed);
+    }));
+    let other = async {
+        world.get("/things", &user.token).await.is(200);
+        ended.load(Ordering::Relaxed)
+    };
+    let (_, logins_before) = futures::join!(logins, other);
+    assert!(logins_before < 12, "every login was answered first");
 }
 
 #[tokio::test]
