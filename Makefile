@@ -1,4 +1,4 @@
-# Two commands do everything: `make run` starts the server, `make test` runs every check there is.
+# Three commands do everything: `make demo` shows it, `make run` starts the server, `make test` runs every check there is.
 # CARGO may be set to another cargo; nothing else is needed beside a Rust toolchain and a C compiler.
 
 CARGO ?= cargo
@@ -9,9 +9,10 @@ CONTRACT_SECTIONS = users things channels connect access messages
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: run build test check unit contract engines engines-stop bench soak generated help
+.PHONY: demo run build test check unit contract engines engines-stop bench soak generated help
 
 help:
+	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
 	@echo "make run      build, and start the server on 127.0.0.1:8080 with its data in ./thalweg-data"
 	@echo "make test     check, every test, and the API contract where it is there"
 	@echo "make check    format, lints, documentation, licences"
@@ -19,6 +20,9 @@ help:
 	@echo "make bench    measure, as ratios within one run; several minutes"
 	@echo "make generated  write what is made from the settings' definitions"
 	@echo "make soak     kill the server many times under load, and look for what is lost"
+
+demo:
+	$(CARGO) run --release --quiet --package thalweg -- demo $(ARGS)
 
 run:
 	$(CARGO) run --release --quiet --package thalweg -- serve

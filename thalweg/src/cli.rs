@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::values::{bytes, filter};
+use crate::demo::Demo;
 
 /// A telemetry pipeline: things publish SenML over HTTP, every accepted record is kept, and read back as time series.
 #[derive(Debug, Parser)]
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     /// Show, check or explain the settings, without starting anything.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Watch a small fleet publish, on a server of its own that leaves nothing behind, or on one that runs already.
+    Demo(Demo),
 }
 
 #[derive(Debug, Subcommand)]

@@ -26,12 +26,13 @@ pub(crate) enum Exit {
     CantCreate = 73,
     Io = 74,
     InUse = 75,
+    Refused = 76,
     NoPermission = 77,
     Settings = 78,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Usage,
         Self::Data,
         Self::Unavailable,
@@ -39,6 +40,7 @@ impl Exit {
         Self::CantCreate,
         Self::Io,
         Self::InUse,
+        Self::Refused,
         Self::NoPermission,
         Self::Settings,
     ];
@@ -48,11 +50,12 @@ impl Exit {
         match self {
             Self::Usage => "the command line is not understood",
             Self::Data => "stored data is damaged, or was written by a newer version",
-            Self::Unavailable => "the address can't be listened on: it is in use, or not of this machine",
+            Self::Unavailable => "an address is in use or not of this machine, or no server answers there",
             Self::Internal => "a defect of Thalweg",
             Self::CantCreate => "the data directory can't be created",
             Self::Io => "reading or writing failed",
             Self::InUse => "another process uses the data directory",
+            Self::Refused => "a server does not answer as the demo needs it",
             Self::NoPermission => "the system does not permit it",
             Self::Settings => "the settings can't be used",
         }
@@ -65,11 +68,14 @@ impl Exit {
             Self::Data => {
                 "nothing was changed: start the version that wrote the data, or keep a copy of the data directory and restore a backup"
             }
-            Self::Unavailable => "end what listens there, or choose another --listen",
+            Self::Unavailable => {
+                "to listen, end what listens there or choose another address; to be answered, start a server there"
+            }
             Self::Internal => "report it with what was logged",
             Self::CantCreate => "choose another --data-dir",
             Self::Io => "look at the disk (full, read-only, failing?) and start again",
             Self::InUse => "end that process, or choose another --data-dir",
+            Self::Refused => "see `thalweg demo --help`, and whether that server is well: GET /readyz",
             Self::NoPermission => "run it as another user, give this one the right, or choose another place",
             Self::Settings => "mend them; `thalweg config check` looks without starting anything",
         }
@@ -87,6 +93,9 @@ impl Exit {
                 Step::Listen(_) | Step::CreateData(_) if is_denied => Self::NoPermission,
                 Step::Listen(_) => Self::Unavailable,
                 Step::CreateData(_) => Self::CantCreate,
+                // A client that was not answered has what the system said of the connection; one that was has not.
+                Step::Demo if error.chain().any(|cause| cause.is::<io::Error>()) => Self::Unavailable,
+                Step::Demo => Self::Refused,
             };
         }
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Internal)
@@ -150,6 +159,7 @@ pub(crate) enum Step {
     Listen(SocketAddr),
     CreateData(PathBuf),
     Lock(PathBuf),
+    Demo,
 }
 
 impl fmt::Display for Step {
@@ -160,6 +170,7 @@ impl fmt::Display for Step {
                 write!(f, "can't create {} (--data-dir, THALWEG_DATA_DIR)", directory.display())
             }
             Self::Lock(directory) => write!(f, "{} is in use by another process", directory.display()),
+            Self::Demo => f.write_str("the demo can't go on"),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod banner;
 mod cli;
 mod config;
+mod demo;
 mod exit;
 mod serve;
 
@@ -22,19 +23,21 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let (Cli { command }, report) = config::load(std::env::args_os(), &Environment::of_process())?;
-    match command {
-        Command::Serve(configured) => start(configured.settings, &report),
-        Command::Config(command) => config::show::run(&command, &report),
-    }
-}
-
-fn start(settings: cli::Serve, report: &config::Report) -> anyhow::Result<()> {
-    service::telemetry::start(&settings.log_filter)
+    let log_filter = match &command {
+        Command::Serve(configured) => configured.settings.log_filter.clone(),
+        Command::Demo(settings) => settings.log_filter.clone(),
+        Command::Config(command) => return config::show::run(command, &report),
+    };
+    service::telemetry::start(&log_filter)
         .map_err(|error| anyhow::anyhow!("{error}").context("logging can't be started"))?;
     report.log();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(serve::cancel_on_signal(shutdown.clone()));
-        serve::run(settings, shutdown).await
+        match command {
+            Command::Serve(configured) => serve::run(configured.settings, shutdown).await,
+            Command::Demo(settings) => demo::run(settings, shutdown).await,
+            Command::Config(_) => Ok(()),
+        }
     })
 }

@@ -2,6 +2,7 @@
 //! order.
 
 use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,15 @@ const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
 /// Runs everything until `shutdown`; then stops taking requests, finishes those in flight, stores what is at hand, and
 /// closes.
 pub(crate) async fn run(settings: Serve, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_and_tell(settings, shutdown, banner::print).await
+}
+
+/// The same, for who has another use for what the welcome says: it is told once requests are taken.
+pub(crate) async fn run_and_tell(
+    settings: Serve,
+    shutdown: CancellationToken,
+    welcome: impl FnOnce(SocketAddr, &Serve, Option<&str>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(settings.listen).await.context(Step::Listen(settings.listen))?;
     let address = listener.local_addr()?;
     let parts = Parts::open(&settings).await?;
@@ -46,7 +56,7 @@ pub(crate) async fn run(settings: Serve, shutdown: CancellationToken) -> anyhow:
     let retention = tokio::spawn(retain(Arc::clone(&parts.log), background.clone()));
 
     parts.readiness.set(true);
-    banner::print(address, &settings, parts.first_start.random_password())?;
+    welcome(address, &settings, parts.first_start.random_password())?;
     let config = ServerConfig {
         header_timeout: settings.header_timeout,
         connections_max: settings.connections_max,

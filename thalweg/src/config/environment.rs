@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
+
 use super::given::{Given, Problem, Source};
 use super::nearest::nearest;
 use super::setting::{Setting, Settings};
+use crate::cli::Cli;
 
 const PREFIX: &str = "THALWEG_";
 /// The variable that names the file of settings.
@@ -61,9 +64,9 @@ impl Environment {
         }
     }
 
-    /// What a person should know of the variables that are no setting's.
+    /// What a person should know of the variables that are no setting's and no argument's of another command.
     pub(crate) fn remarks(&self, settings: &Settings) -> Vec<String> {
-        let mut known = vec![FILE_VARIABLE.to_owned()];
+        let mut known = variables_of(&Cli::command());
         for setting in settings.iter() {
             known.push(setting.variable().to_owned());
             known.extend(setting.file_variable());
@@ -83,6 +86,12 @@ impl Environment {
     pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         WITHOUT_EFFECT.into_iter().filter(|(name, _)| self.0.contains_key(*name))
     }
+}
+
+/// The variables that stand for arguments of a command and of those below it.
+fn variables_of(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_str()?.to_owned()));
+    own.chain(command.get_subcommands().flat_map(variables_of)).collect()
 }
 
 fn unknown(name: &str, known: &[String]) -> String {
@@ -147,6 +156,7 @@ mod tests {
             ("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "true"),
             ("THALWEG_ADMIN_PASSWORD_FILE", "/run/secrets/x"),
             ("THALWEG_CONFIG", "thalweg.toml"),
+            ("THALWEG_DEMO_PASSWORD", "x"),
             ("THALWEG_NOTHING", ""),
         ];
         assert_eq!(remarks(&quiet), Vec::<String>::new());

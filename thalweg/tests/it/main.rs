@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod curl;
 mod harness;
 
 mod access;
 mod config;
 mod damage;
+mod demo;
 mod encodings;
 mod filters;
 mod first_message;
