@@ -16,6 +16,7 @@ mod junk;
 mod kills;
 mod overload;
 mod reading;
+mod reference;
 mod refusals;
 mod resolution;
 mod slow_clients;
