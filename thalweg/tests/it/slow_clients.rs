@@ -80,15 +80,15 @@ async fn a_body_cut_short_by_its_sender_is_not_stored() {
 
 #[tokio::test]
 async fn bodies_that_would_take_more_memory_than_there_is_for_them_are_503() {
-    let server = Server::start_with(&["--in-flight-bytes-max", "1000000"]);
+    let server = Server::start_with(&["--in-flight-bytes-max", "1000000", "--body-bytes-max", "400KiB"]);
     let thing = server.user().await.connected_thing().await;
-    // A body of 600 kB that is announced and does not come sets its memory aside, unless the other request was there
+    // A body of 400 kB that is announced and does not come sets its memory aside, unless the other request was there
     // first; so each try announces one more.
     let mut announced = Vec::new();
-    let body = format!("[{{\"n\":\"a\",\"v\":1}}]{}", " ".repeat(600_000));
+    let body = format!("[{{\"n\":\"a\",\"v\":1}}]{}", " ".repeat(400_000));
     let refusal = crate::harness::eventually(async || {
         let mut connection = dial(&server);
-        connection.write_all(head(&thing, 600_000).as_bytes()).unwrap();
+        connection.write_all(head(&thing, 400_000).as_bytes()).unwrap();
         announced.push(connection);
         let answer = thing.post("").body(body.clone()).send().await;
         let answer = answer.expect("a refusal arrives, whatever was left unread");
