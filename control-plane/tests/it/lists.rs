@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::world::{User, World};
+use crate::world::{User, World, median};
 
 async fn names(world: &World, user: &User, query: &str) -> Vec<String> {
     let page = world.get(&format!("/things?{query}"), &user.token).await.is(200).json();
@@ -160,7 +160,8 @@ async fn pages_are_exact_over_chunks_and_deletions() {
     }
 }
 
-/// The smallest time of many is what a page costs, however busy the machine is.
+/// Medians of alternating rounds: on a busy machine all pages get slower together, while the smallest time is a matter of
+/// luck.
 #[tokio::test]
 async fn of_100_000_things_the_last_page_costs_less_than_twice_the_first() {
     const THINGS: usize = 100_000;
@@ -173,23 +174,26 @@ async fn of_100_000_things_the_last_page_costs_less_than_twice_the_first() {
     }
     for (who, token) in [("owner", &user.token), ("admin", &world.admin)] {
         for direction in ["asc", "desc"] {
-            // The last offset of the first chunk of the list skips the most entries one by one.
-            let offsets = [0, 1_023, THINGS / 2, THINGS - 10];
-            let mut least = [Duration::MAX; 4];
-            for _ in 0..40 {
-                for (offset, least) in offsets.iter().zip(&mut least) {
-                    let path = format!("/things?offset={offset}&dir={direction}");
-                    let began = Instant::now();
-                    let page = world.get(&path, token).await.is(200);
-                    *least = began.elapsed().min(*least);
-                    assert!(page.body.starts_with(br#"{"total":100000,"#));
-                }
-            }
-            for (offset, cost) in offsets.iter().zip(&least) {
-                let times = cost.as_secs_f64() / least[0].as_secs_f64();
-                assert!(times < 2.0, "{who}, {direction}: at {offset} {times:.2} times, {least:?}");
-            }
-            println!("{who}, {direction}: {least:?}");
+            let costs = page_costs(&world, token, direction, THINGS).await;
+            let times = costs.map(|cost| cost.as_secs_f64() / costs[0].as_secs_f64());
+            println!("{who}, {direction}: {times:.2?} times the first page, {costs:?}");
+            assert!(times.iter().all(|times| *times < 2.0), "{who}, {direction}: {times:.2?}");
         }
     }
+}
+
+/// What the first page costs, the one that skips the most entries of a chunk of the list, one in the middle, and the last.
+async fn page_costs(world: &World, token: &str, direction: &str, things: usize) -> [Duration; 4] {
+    const ROUNDS: usize = 101;
+    let mut costs = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        for (offset, costs) in [0, 1_023, things / 2, things - 10].iter().zip(&mut costs) {
+            let path = format!("/things?offset={offset}&dir={direction}");
+            let began = Instant::now();
+            let page = world.get(&path, token).await.is(200);
+            costs.push(began.elapsed());
+            assert_eq!(page.json()["total"], things);
+        }
+    }
+    costs.map(median)
 }
