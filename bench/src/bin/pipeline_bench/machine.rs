@@ -23,6 +23,7 @@ pub(crate) struct Machine {
     data_on: String,
     /// What one fdatasync of 4 KiB took before the first round: median and longest. A durable answer can't be sooner.
     sync_millis: (f64, f64),
+    /// Name of the server's program. Where it was is nobody's business.
     server: String,
     connections: usize,
     rounds: u32,
@@ -45,7 +46,7 @@ pub(crate) async fn describe(bench: &Bench) -> anyhow::Result<Machine> {
         kernel: output("uname", &["-sr"]).await,
         data_on: disk.lines().last().unwrap_or_default().to_owned(),
         sync_millis: sync_millis()?,
-        server: bench.server.display().to_string(),
+        server: bench.server.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         connections: bench.connections,
         rounds: bench.rounds,
         seconds_per_side: bench.time.as_secs_f64(),
