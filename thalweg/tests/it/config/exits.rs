@@ -64,7 +64,7 @@ fn an_address_that_cannot_be_had_is_69() {
     {
         let ended = place.run(&format!("serve --listen {address}"), &[]);
         ended.refused(69, says);
-        ended.refused(69, "end what listens there, or choose another --listen");
+        ended.refused(69, "end what listens there or choose another address");
     }
 }
 
