@@ -19,7 +19,7 @@ help:
 	@echo "make engines  start Kafka, Cassandra and PostgreSQL on loopback and print their addresses; make engines-stop ends them"
 	@echo "make bench    measure, as ratios within one run; several minutes"
 	@echo "make generated  write what is made from the settings' definitions"
-	@echo "make soak     kill the server many times under load, and look for what is lost"
+	@echo "make soak     kill, stop and crowd the server under load, and look for what is lost"
 
 demo:
 	$(CARGO) run --release --quiet --package thalweg -- demo $(ARGS)
@@ -70,3 +70,5 @@ bench: build
 soak: build
 	$(CARGO) build --release --quiet --package thalweg-bench
 	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 200
+	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 100 --stop
+	$(RELEASE)/thalweg-ledger crowd --server $(RELEASE)/thalweg

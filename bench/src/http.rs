@@ -88,6 +88,10 @@ impl Connection {
             anyhow::Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
+            // hyper cancels what it has not begun to write: a server may close a connection just before.
+            Ok(Err(error)) if error.downcast_ref().is_some_and(hyper::Error::is_canceled) => {
+                Err(Fault::Unsent(error))
+            }
             Ok(answer) => answer.map_err(Fault::Unknown),
             Err(_) => Err(Fault::Unknown(anyhow::anyhow!("no answer within {ANSWER_WAIT_MAX:?}"))),
         }

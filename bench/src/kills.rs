@@ -1,4 +1,5 @@
-//! Kills a server under load, again and again on the same data, and then looks for what is lost.
+//! Ends a server under load, again and again on the same data, and then looks for what is lost: by SIGKILL, or in good order by
+//! SIGTERM.
 //!
 //! The moments follow from a seed and from how much was acknowledged, so that a fast machine and a slow one kill at
 //! like places. Only processes started here are killed.
@@ -12,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Load, Pace, Plan, PublishReport, Verdict};
@@ -25,9 +26,24 @@ const KILL_DELAY_MICROS_MAX: u64 = 20_000;
 /// A kill of a server that is starting comes up to this long after its start.
 const START_KILL_MICROS_MAX: u64 = 300_000;
 
+/// Packs acknowledged between two ends in good order, at least: by then every connection is open, and whatever breaks is the end's
+/// doing.
+const PACKS_BEFORE_STOP_MIN: u64 = 500;
+
+/// How a server is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// SIGKILL, sometimes before it is ready.
+    Kill,
+    /// SIGTERM, and it has to end with success.
+    Stop,
+}
+
 /// How to kill.
 #[derive(Debug, Clone)]
 pub struct Kills {
+    /// With which signal.
+    pub ending: Ending,
     /// How often.
     pub kills: u32,
     /// What the moments follow from.
@@ -54,6 +70,7 @@ impl Kills {
     /// So many kills, of a load that small machines bear.
     pub fn new(kills: u32, seed: u64) -> Self {
         Self {
+            ending: Ending::Kill,
             kills,
             seed,
             packs_between_max: 4_000,
@@ -77,6 +94,8 @@ pub struct KillReport {
     pub kills_under_load: u32,
     /// Kills of a server that was not ready yet.
     pub kills_at_start: u32,
+    /// The longest that an end in good order took, in seconds.
+    pub stop_seconds_max: f64,
     /// The longest that a start on the killed server's data took, in seconds.
     pub ready_seconds_max: f64,
     /// Everything that was published, over all kills.
@@ -119,10 +138,7 @@ pub async fn kill_test(program: &Path, kills: &Kills) -> anyhow::Result<KillRepo
     let mut killed = killed?;
 
     // A clean end must keep as much as a kill does.
-    let status = killed.server.end().await?;
-    if !status.success() {
-        bail!("the server ended with {status} after SIGTERM");
-    }
+    killed.stop_max = killed.stop_max.max(end_in_order(killed.server).await?);
     let (server, ready) = launch.start().await?;
     killed.ready_max = killed.ready_max.max(ready.after);
     ledger.retarget(ready.address);
@@ -133,6 +149,7 @@ pub async fn kill_test(program: &Path, kills: &Kills) -> anyhow::Result<KillRepo
         seed: kills.seed,
         kills_under_load: killed.under_load,
         kills_at_start: killed.at_start,
+        stop_seconds_max: killed.stop_max.as_secs_f64(),
         ready_seconds_max: killed.ready_max.as_secs_f64(),
         published,
         verdict,
@@ -151,11 +168,28 @@ struct Killed {
     under_load: u32,
     at_start: u32,
     ready_max: Duration,
+    stop_max: Duration,
+}
+
+/// Ends a server in good order: how long it took.
+async fn end_in_order(server: Server) -> anyhow::Result<Duration> {
+    let asked = Instant::now();
+    let status = server.end().await?;
+    if !status.success() {
+        bail!("the server ended with {status} after SIGTERM");
+    }
+    Ok(asked.elapsed())
 }
 
 impl Killing<'_> {
     async fn run(mut self, server: Server) -> anyhow::Result<Killed> {
-        let mut killed = Killed { server, under_load: 0, at_start: 0, ready_max: Duration::ZERO };
+        let mut killed = Killed {
+            server,
+            under_load: 0,
+            at_start: 0,
+            ready_max: Duration::ZERO,
+            stop_max: Duration::ZERO,
+        };
         let mut acknowledged = self.ledger.acknowledged();
         while killed.under_load + killed.at_start < self.kills.kills {
             self.progress(&mut acknowledged).await.with_context(|| {
@@ -166,10 +200,16 @@ impl Killing<'_> {
                 )
             })?;
             self.delay(KILL_DELAY_MICROS_MAX).await;
-            killed.server.kill().await?;
+            match self.kills.ending {
+                Ending::Kill => killed.server.kill().await?,
+                Ending::Stop => killed.stop_max = killed.stop_max.max(end_in_order(killed.server).await?),
+            }
             killed.under_load += 1;
             // Recovery is where a half-written end is met: one start in four is killed as well.
-            while killed.under_load + killed.at_start < self.kills.kills && self.random.random_ratio(1, 4) {
+            while self.kills.ending == Ending::Kill
+                && killed.under_load + killed.at_start < self.kills.kills
+                && self.random.random_ratio(1, 4)
+            {
                 let starting = self.launch.spawn()?;
                 self.delay(START_KILL_MICROS_MAX).await;
                 starting.kill().await?;
@@ -187,7 +227,11 @@ impl Killing<'_> {
 
     /// Waits until a random number of packs more is acknowledged.
     async fn progress(&mut self, acknowledged: &mut watch::Receiver<u64>) -> anyhow::Result<()> {
-        let more = self.random.random_range(1..=self.kills.packs_between_max);
+        let least = match self.kills.ending {
+            Ending::Kill => 1,
+            Ending::Stop => PACKS_BEFORE_STOP_MIN.min(self.kills.packs_between_max),
+        };
+        let more = self.random.random_range(least..=self.kills.packs_between_max);
         let wanted = *acknowledged.borrow() + more;
         let reached = timeout(PROGRESS_WAIT_MAX, acknowledged.wait_for(|count| *count >= wanted)).await;
         let reached = reached.map(|count| count.map(|_| ()));

@@ -5,6 +5,7 @@
 //! goal beside what it measured.
 
 pub mod api;
+pub mod crowd;
 pub mod http;
 pub mod kills;
 pub mod ledger;

@@ -13,7 +13,8 @@ use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 use serde_json::json;
 use thalweg_bench::api::Login;
-use thalweg_bench::kills::{KillReport, Kills, kill_test};
+use thalweg_bench::crowd::{Crowd, CrowdReport, P99_RATIO_MAX, crowd_test, is_back};
+use thalweg_bench::kills::{Ending, KillReport, Kills, kill_test};
 use thalweg_bench::ledger::{Ledger, Load, Pace, Plan, PublishReport, Verdict};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ enum Command {
     Run,
     /// Start a server, kill it under load again and again on the same data, then read back. Needs no --base.
     Soak(Soak),
+    /// Start a server, and crowd it with slow and silent connections while it is published to. Needs no --base.
+    Crowd(CrowdOptions),
 }
 
 #[derive(Args)]
@@ -116,12 +119,31 @@ struct Soak {
     /// How often it is killed.
     #[arg(long, default_value_t = 20)]
     kills: u32,
+    /// End it by SIGTERM: no request may break, and it has to end with success.
+    #[arg(long)]
+    stop: bool,
     /// What the moments follow from; printed, so that a run can be repeated.
     #[arg(long)]
     seed: Option<u64>,
     /// Directory for the server's data, kept afterwards; without it a temporary one.
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CrowdOptions {
+    /// The server's program.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// Connections of the crowd.
+    #[arg(long, default_value_t = 10_000)]
+    size: usize,
+    /// Phases without the crowd, and as many with it.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// How long a phase lasts.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    phase: Duration,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -142,6 +164,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
     let Cli { options, command } = cli;
     let (published, verdict) = match command {
         Command::Soak(soak) => return soak.run(options.json, options.settle).await,
+        Command::Crowd(crowd) => return crowd.run(options.json).await,
         Command::Publish => (Some(publish(&options).await?.1), None),
         Command::Run => {
             let (ledger, published) = publish(&options).await?;
@@ -229,16 +252,60 @@ impl Options {
 impl Soak {
     async fn run(self, json: bool, settle: Duration) -> anyhow::Result<bool> {
         let seed = self.seed.unwrap_or_else(rand::random);
-        eprintln!("{} kills of {}, seed {seed}", self.kills, self.server.display());
-        let kills = Kills { data: self.data_dir, settle, ..Kills::new(self.kills, seed) };
+        let (ending, ends) = if self.stop { (Ending::Stop, "stops") } else { (Ending::Kill, "kills") };
+        eprintln!("{} {ends} of {}, seed {seed}", self.kills, self.server.display());
+        let kills = Kills { ending, data: self.data_dir, settle, ..Kills::new(self.kills, seed) };
         let report = kill_test(&self.server, &kills).await.with_context(|| format!("seed {seed}"))?;
         if json {
             println!("{}", serde_json::to_string(&report)?);
         } else {
             print_soak(&report);
         }
-        Ok(report.verdict.holds())
+        // In good order no connection breaks, either.
+        Ok(report.verdict.holds() && (ending == Ending::Kill || report.published.unanswered == 0))
     }
+}
+
+impl CrowdOptions {
+    /// Whether publishers bear it: their p99 is within its bound, every kind is closed, and memory comes back.
+    async fn run(self, json: bool) -> anyhow::Result<bool> {
+        let crowd = Crowd {
+            connections: self.size,
+            rounds: self.rounds,
+            rounds_max: self.rounds,
+            phase: self.phase,
+            publishers: 16,
+            packs_per_second: 200.0,
+            arguments: Vec::new(),
+        };
+        let report = crowd_test(&self.server, &crowd).await?;
+        if json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print_crowd(&report);
+        }
+        let closed_all_kinds = report.closed.iter().all(|(_, closed)| *closed > 0);
+        let is_back = is_back(report.resident_before, report.resident_after);
+        Ok(report.verdict.holds() && report.p99_ratio <= P99_RATIO_MAX && closed_all_kinds && is_back)
+    }
+}
+
+fn print_crowd(report: &CrowdReport) {
+    println!("crowd");
+    println!(
+        "  p99 ms, quiet {:.1?}, crowded {:.1?}: {:.2}x",
+        report.quiet_p99, report.crowded_p99, report.p99_ratio
+    );
+    println!("  {} packs accepted, {} not", report.packs_acknowledged, report.packs_failed);
+    println!("  closed by the server {:?}", report.closed);
+    let mib = |bytes: u64| bytes >> 20;
+    println!(
+        "  resident MiB before {}, with the crowd {}, after {}",
+        mib(report.resident_before),
+        mib(report.resident_peak),
+        mib(report.resident_after)
+    );
+    println!("ledger\n{}", report.verdict);
 }
 
 fn print_published(published: &PublishReport) {
@@ -267,9 +334,18 @@ fn print_published(published: &PublishReport) {
 }
 
 fn print_soak(report: &KillReport) {
-    let KillReport { seed, kills_under_load, kills_at_start, ready_seconds_max, published, verdict } = report;
+    let KillReport {
+        seed,
+        kills_under_load,
+        kills_at_start,
+        stop_seconds_max,
+        ready_seconds_max,
+        published,
+        verdict,
+    } = report;
     println!("soak, seed {seed}");
-    println!("  {kills_under_load} kills under load, {kills_at_start} while starting");
+    println!("  {kills_under_load} ends under load, {kills_at_start} while starting");
+    println!("  the slowest end in good order took {stop_seconds_max:.3} s");
     println!("  the slowest start was ready after {ready_seconds_max:.3} s");
     print_published(published);
     println!("ledger\n{verdict}");
