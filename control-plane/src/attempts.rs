@@ -5,8 +5,10 @@
 //! all of its places are full, so a stranger's failures refuse it with a chance of about one in a billion.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+
+use service::client_address::network;
 
 /// Failed logins within [`WINDOW_MICROS`] for one email.
 const FAILURES_PER_EMAIL_MAX: u32 = 20;
@@ -118,14 +120,6 @@ impl Window {
     }
 }
 
-/// Whoever has one IPv6 address has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
 fn place(hash: &RandomState, who: Who<'_>) -> usize {
     (hash.hash_one(who) % PLACES as u64) as usize
 }
@@ -168,13 +162,6 @@ mod tests {
         assert!(attempts.begin(ANN, address(1), T).is_err());
         assert_eq!(attempts.begin(ANN, address(2), T), Ok(()));
         assert_eq!(attempts.begin(ANN, None, T), Ok(()));
-    }
-
-    #[test]
-    fn addresses_of_one_network_count_together() {
-        let network = |text: &str| network(text.parse().unwrap()).to_string();
-        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
     }
 
     #[test]

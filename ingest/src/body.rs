@@ -1,13 +1,13 @@
-//! Bodies: read within a time and a size, inflated within the same size.
+//! Bodies: read within a size, inflated within the same size.
 
 use std::io::Read as _;
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use service::ApiError;
+use service::extract::late_body;
 
 /// How a body is compressed (RFC 9110, section 8.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +41,13 @@ impl Encoding {
 /// Reads a whole body of at most `bytes_max`.
 ///
 /// # Errors
-/// 413 past the size, 408 past the time, 400 where the client broke off.
-pub(crate) async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, ApiError> {
-    let collected = tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
-        Ok(Err(_)) => Err(ApiError::malformed("the body ended early").code("malformed")),
-        Err(_) => Err(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format!("the body was not sent within {} s", timeout.as_secs()),
-        )),
+/// 413 past the size, 408 past the server's time for bodies, 400 where the client broke off.
+pub(crate) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
+        Err(error) => Err(late_body(&*error)
+            .unwrap_or_else(|| ApiError::malformed("the body ended early").code("malformed"))),
     }
 }
 

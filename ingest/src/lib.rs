@@ -10,7 +10,6 @@ mod publisher;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
@@ -27,8 +26,6 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// Records of a pack.
     pub pack: PackLimits,
-    /// How long a client may take to send a body.
-    pub body_timeout: Duration,
     /// Bytes of memory that publishes in flight may take, from the first byte of a body to the log's answer; past it
     /// they answer 503.
     pub in_flight_bytes_max: usize,
@@ -39,7 +36,6 @@ impl Default for Config {
         Self {
             body_bytes_max: limits::BODY_BYTES_MAX,
             pack: PackLimits::default(),
-            body_timeout: Duration::from_secs(30),
             in_flight_bytes_max: 256 << 20,
         }
     }

@@ -31,7 +31,7 @@ pub(crate) async fn publish(
     let _reserved = app.free_bytes.try_acquire_many(bytes).map_err(|_| {
         ApiError::unavailable("too many packs are being received at once; send the same pack again")
     })?;
-    let body = body::read(body, app.config.body_bytes_max, app.config.body_timeout).await?;
+    let body = body::read(body, app.config.body_bytes_max).await?;
     let payload = body::inflate(encoding, body, app.config.body_bytes_max)?;
     let received = app.parts.clock.stamp();
     check(format, &payload, received, &app.config)?;

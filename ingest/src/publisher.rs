@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use domain::{Action, ChannelId, ChannelProfile, Subtopic, ThingId, access};
 use http::request::Parts;
-use service::ApiError;
 use service::credentials::Credential;
 use service::extract::{ApiPath, channel_in_path};
+use service::{ApiError, rate};
 
 use crate::app::App;
 
@@ -43,6 +43,7 @@ impl FromRequestParts<Arc<App>> for Publisher {
             .ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;
         let (thing, profile) = access::decide(&grant, Action::Publish)
             .map_err(|denied| ApiError::forbidden(denied.to_string()))?;
+        rate::admit_thing(parts, thing)?;
         let subtopic = Subtopic::from_path(path.get("subtopic"))
             .map_err(|error| ApiError::malformed(error.to_string()).code("bad_subtopic"))?;
         Ok(Self { thing, channel, profile, subtopic })

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use domain::{Action, ChannelId, ChannelProfile, access};
 use http::request::Parts as RequestParts;
-use service::ApiError;
 use service::authority::{AuthorityError, ReadDenied};
 use service::credentials::Credential;
 use service::extract::{ApiPath, channel_in_path};
 use service::telemetry::Chain;
+use service::{ApiError, rate};
 
 use crate::Parts;
 
@@ -32,7 +32,9 @@ impl FromRequestParts<Arc<Parts>> for ChannelReader {
                 let grant = parts.authority.grant(&key.digest(), channel).await.map_err(unavailable)?;
                 let grant = grant.ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;
                 let allowed = access::decide(&grant, Action::Read);
-                allowed.map_err(|denied| ApiError::forbidden(denied.to_string()))?.1
+                let (thing, profile) = allowed.map_err(|denied| ApiError::forbidden(denied.to_string()))?;
+                rate::admit_thing(request, thing)?;
+                profile
             }
             Credential::Bearer(token) => {
                 parts.authority.user_read(&token, channel).await.map_err(|denied| match denied {

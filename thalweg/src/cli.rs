@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use service::client_address::Proxies;
+use service::rate::Rate;
 
 use crate::config::values::{bytes, filter};
 use crate::demo::Demo;
@@ -111,13 +114,39 @@ pub(crate) struct Serve {
     #[arg(long, env = "THALWEG_HEADER_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) header_timeout: Duration,
 
-    /// How long a client may take to send a pack.
+    /// How long a client may take to send the whole body of a request.
     #[arg(long, env = "THALWEG_BODY_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) body_timeout: Duration,
 
+    /// How long a client may take to take a whole answer.
+    #[arg(long, env = "THALWEG_WRITE_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub(crate) write_timeout: Duration,
+
+    /// How long a stop waits for requests in flight.
+    #[arg(long, env = "THALWEG_DRAIN_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub(crate) drain_timeout: Duration,
+
     /// Open connections; more wait until one ends.
-    #[arg(long, env = "THALWEG_CONNECTIONS_MAX", default_value_t = 20_000, value_name = "CONNECTIONS")]
+    #[arg(long, env = "THALWEG_CONNECTIONS_MAX", default_value_t = 16_000, value_name = "CONNECTIONS")]
     pub(crate) connections_max: usize,
+
+    /// Open connections of one address; one more is closed at once. No limit by default.
+    #[arg(long, env = "THALWEG_CONNECTIONS_PER_ADDRESS_MAX", value_name = "CONNECTIONS")]
+    pub(crate) connections_per_address_max: Option<usize>,
+
+    /// Requests a second that one address may make, such as `50`, or `50:200` with 200 at once; past it they are answered 429.
+    /// No limit by default.
+    #[arg(long, env = "THALWEG_RATE_PER_ADDRESS", value_name = "RATE[:BURST]")]
+    pub(crate) rate_per_address: Option<Rate>,
+
+    /// Publishes and reads a second that one thing may make, such as `0.5`, or `0.5:10` with 10 at once; past it they are
+    /// answered 429. No limit by default.
+    #[arg(long, env = "THALWEG_RATE_PER_THING", value_name = "RATE[:BURST]")]
+    pub(crate) rate_per_thing: Option<Rate>,
+
+    /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8,192.0.2.1`. None by default.
+    #[arg(long, env = "THALWEG_TRUSTED_PROXIES", value_delimiter = ',', value_parser = Proxies::parse_network, value_name = "NETWORKS")]
+    pub(crate) trusted_proxies: Vec<IpNet>,
 
     /// Size that the log of stored packs may grow to before its oldest are deleted. What is not stored yet is kept.
     #[arg(long, env = "THALWEG_LOG_RETENTION_BYTES", default_value_t = 1 << 30, value_parser = bytes::<u64>, value_name = "BYTES")]

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod exit;
+mod open_files;
 mod serve;
 
 use std::process::ExitCode;

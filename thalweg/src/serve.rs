@@ -17,6 +17,7 @@ use service::access_cache::{AccessCache, AccessCacheConfig};
 use service::clock::{self, ReceptionClock};
 use service::feed::Feed;
 use service::health::{self, Readiness};
+use service::rate::Rates;
 use service::server::{self, ServerConfig};
 use service::telemetry::Chain;
 use store::{EmbeddedStore, Store};
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::banner;
 use crate::cli::Serve;
 use crate::exit::Step;
+use crate::open_files;
 
 /// How often the log looks for segments that it may delete.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
@@ -43,6 +45,7 @@ pub(crate) async fn run_and_tell(
     shutdown: CancellationToken,
     welcome: impl FnOnce(SocketAddr, &Serve, Option<&str>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    open_files::raise_limit(settings.connections_max);
     let listener = TcpListener::bind(settings.listen).await.context(Step::Listen(settings.listen))?;
     let address = listener.local_addr()?;
     let parts = Parts::open(&settings).await?;
@@ -53,22 +56,24 @@ pub(crate) async fn run_and_tell(
     let writer = writer::Parts { log: Arc::clone(&parts.log) as _, store: Arc::clone(&parts.store) };
     let writer = tokio::spawn(writer::run(writer::Config::default(), writer, background.clone()));
     let purges = tokio::spawn(parts.control_plane.clone().run(background.clone()));
+    tokio::spawn(parts.rates.clone().run(background.clone()));
     let retention = tokio::spawn(retain(Arc::clone(&parts.log), background.clone()));
 
     parts.readiness.set(true);
     welcome(address, &settings, parts.first_start.random_password())?;
-    let config = ServerConfig {
-        header_timeout: settings.header_timeout,
-        connections_max: settings.connections_max,
-        ..ServerConfig::default()
+    let config = server_config(&settings);
+    // Whoever asks during the stop is told that this server is not ready before it is refused a connection.
+    let refuse_connections = CancellationToken::new();
+    let stopping = {
+        let (readiness, refuse_connections) = (parts.readiness.clone(), refuse_connections.clone());
+        async move {
+            shutdown.cancelled().await;
+            readiness.set(false);
+            refuse_connections.cancel();
+        }
     };
-    let stop = shutdown.clone();
-    let readiness = parts.readiness.clone();
-    let not_ready = tokio::spawn(async move {
-        stop.cancelled().await;
-        readiness.set(false);
-    });
-    let serving = server::serve(listener, router, config, shutdown);
+    let not_ready = tokio::spawn(stopping);
+    let serving = server::serve(listener, router, config, refuse_connections);
     let mut writer = std::pin::pin!(writer);
     let ended_early = tokio::select! {
         () = serving => None,
@@ -89,6 +94,18 @@ pub(crate) async fn run_and_tell(
     Ok(())
 }
 
+fn server_config(settings: &Serve) -> ServerConfig {
+    ServerConfig {
+        header_timeout: settings.header_timeout,
+        body_timeout: settings.body_timeout,
+        write_timeout: settings.write_timeout,
+        connections_max: settings.connections_max,
+        connections_per_address_max: settings.connections_per_address_max,
+        trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
+        drain_max: settings.drain_timeout,
+    }
+}
+
 /// Everything that is opened once and shared.
 struct Parts {
     log: Arc<EmbeddedLog>,
@@ -97,6 +114,7 @@ struct Parts {
     first_start: FirstStart,
     access: Arc<AccessCache>,
     clock: Arc<ReceptionClock>,
+    rates: Rates,
     readiness: Readiness,
     /// Held as long as any part is open.
     _lock: File,
@@ -126,6 +144,7 @@ impl Parts {
             first_start,
             access: Arc::new(access),
             clock: Arc::new(clock),
+            rates: Rates::new(settings.rate_per_address, settings.rate_per_thing),
             readiness: Readiness::default(),
             _lock: lock,
         })
@@ -135,7 +154,6 @@ impl Parts {
         let ingest = ingest::Config {
             body_bytes_max: settings.body_bytes_max,
             pack: PackLimits { records_max: settings.records_per_pack_max },
-            body_timeout: settings.body_timeout,
             in_flight_bytes_max: settings.in_flight_bytes_max,
         };
         let publish = ingest::Parts {
@@ -148,12 +166,10 @@ impl Parts {
             authority: self.control_plane.authority(),
             cursor_key: store::planner::CursorKey::from_bytes(&self.control_plane.derive_key("cursor")),
         };
-        server::complete(
-            health::router(self.readiness.clone())
-                .merge(ingest::router(ingest, publish))
-                .merge(reader::router(read))
-                .merge(self.control_plane.router()),
-        )
+        let api =
+            ingest::router(ingest, publish).merge(reader::router(read)).merge(self.control_plane.router());
+        // Whoever watches over the server is not counted.
+        server::complete(health::router(self.readiness.clone()).merge(self.rates.limit(api)))
     }
 }
 

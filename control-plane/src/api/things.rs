@@ -11,7 +11,7 @@ use domain::{ThingId, ThingKey};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
-use service::extract::{ApiJson, ApiQuery};
+use service::extract::{ApiJson, ApiQuery, late_body};
 use service::{ApiError, clock};
 use uuid::Uuid;
 
@@ -174,7 +174,10 @@ pub(super) async fn replace_key(
 async fn overlap(request: Request) -> Result<i64, ApiError> {
     let (parts, body) = request.into_parts();
     let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let body = body.map_err(|_| ApiError::too_large("the body is larger than this endpoint takes"))?;
+    let body = body.map_err(|rejection| {
+        late_body(&rejection)
+            .unwrap_or_else(|| ApiError::too_large("the body is larger than this endpoint takes"))
+    })?;
     if body.is_empty() {
         return Ok(0);
     }

@@ -9,6 +9,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::ApiError;
+use crate::server::BodyTimedOut;
 
 /// A JSON request body. Wants `Content-Type: application/json`, with or without parameters.
 #[derive(Debug)]
@@ -26,9 +27,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(ApiError::too_large("the body is larger than this endpoint takes"))
             }
-            Err(rejection) => Err(ApiError::malformed(rejection.body_text()).code("malformed")),
+            Err(rejection) => Err(late_body(&rejection)
+                .unwrap_or_else(|| ApiError::malformed(rejection.body_text()).code("malformed"))),
         }
     }
+}
+
+/// 408, if this is why a body could not be read.
+pub fn late_body(error: &(dyn std::error::Error + 'static)) -> Option<ApiError> {
+    BodyTimedOut::caused(error).map(|late| ApiError::new(StatusCode::REQUEST_TIMEOUT, late.to_string()))
 }
 
 /// The channel that a path of the data plane names.

@@ -5,12 +5,14 @@
 
 pub mod access_cache;
 pub mod authority;
+pub mod client_address;
 pub mod clock;
 pub mod credentials;
 pub mod error;
 pub mod extract;
 pub mod feed;
 pub mod health;
+pub mod rate;
 pub mod server;
 pub mod telemetry;
 

@@ -1,38 +1,76 @@
 //! The HTTP listener: connections, their limits, and their end.
 //!
 //! Knows no route. A slow, silent or surplus client costs a bounded amount, and a stop finishes what is in flight.
+//!
+//! What a client can hold on to, and for how long:
+//!
+//! | it | ends after |
+//! | --- | --- |
+//! | says nothing, or half a head, however slowly | [`ServerConfig::header_timeout`], from the end of the answer before |
+//! | sends a body, however slowly | [`ServerConfig::body_timeout`], with 408 |
+//! | does not take its answer, or takes it by the byte | [`ServerConfig::write_timeout`] |
+//! | asks for large pages and does not take them | the same; meanwhile others are answered 503 when all together take too much memory |
+//! | opens connections | [`ServerConfig::connections_per_address_max`]: one more is closed at once |
+//!
+//! When all of [`ServerConfig::connections_max`] are open, more wait in the system's backlog; each of the above frees a place in
+//! bounded time. Closing the newest instead would refuse as many honest clients, and they would come back at once.
+//!
+//! What is no HTTP (a broken request line, a head past its limits) hyper answers by itself, with 400, 414 or 431, an empty
+//! body and a closed connection: there is no hook for another body.
 
+mod admission;
+mod answers;
+mod budget;
+mod deadline;
 mod linger;
+mod stream;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::response::{IntoResponse as _, Response};
-use http::{Request, StatusCode};
+use axum::response::Response;
+use futures::FutureExt as _;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Version};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::ApiError;
+pub use self::answers::{complete, method_not_allowed};
+pub use self::deadline::BodyTimedOut;
+
+use self::admission::{Admission, Place};
+use self::stream::Impatient;
+use crate::client_address::Proxies;
 
 /// How the listener treats its connections.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// How long a connection may take to send the head of a request, and how long it may be idle before one.
     pub header_timeout: Duration,
+    /// How long a client may take to send the body of a request, all of it, from when it first keeps the server waiting.
+    pub body_timeout: Duration,
+    /// How long a client may take to take an answer, all of it, from when it first keeps the server waiting.
+    pub write_timeout: Duration,
     /// Open connections; more wait in the system's backlog.
     pub connections_max: usize,
+    /// Open connections of one address, an IPv6 network of 64 bits counting as one. Those of trusted proxies are not counted.
+    pub connections_per_address_max: Option<usize>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Proxies,
     /// How long a stop waits for requests in flight.
     pub drain_max: Duration,
 }
@@ -41,7 +79,11 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
-            connections_max: 20_000,
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            connections_max: 16_000,
+            connections_per_address_max: None,
+            trusted_proxies: Proxies::default(),
             drain_max: Duration::from_secs(20),
         }
     }
@@ -49,86 +91,122 @@ impl Default for ServerConfig {
 
 /// Pause after an accept that failed for want of file descriptors or memory: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a request's head, and of what a connection keeps to read into. Four times the longest query that has a use; with
+/// hyper's own bound, half a head could hold 400 KiB on each connection.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+/// Bytes of an answer that the system keeps for a connection whose client does not take it; it counts as much again for itself. Left
+/// alone, it keeps up to 4 MiB of each.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+/// Connections that are still taken from the backlog when the server stops: what the system lets wait there by default.
+const BACKLOG_MAX: usize = 4_096;
+/// How long open connections go on to be served when the server stops, so that their clients learn of it by the `Connection: close`
+/// of an answer. A connection that is closed while a request is on its way breaks that request.
+const NOTICE: Duration = Duration::from_secs(1);
 
-/// Completes a router for [`serve`]: what matches no route, no method, or panics, answers in our shape, too.
-pub fn complete(router: Router) -> Router {
-    router
-        .fallback(async || ApiError::not_found("no such resource"))
-        .method_not_allowed_fallback(async || {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this resource does not take this method")
-        })
-        .layer(CatchPanicLayer::custom(|_| -> Response {
-            tracing::error!("a request handler panicked");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
-        }))
-}
-
-/// Serves the router on the listener until `shutdown`, then finishes the requests in flight.
+/// Serves the router on the listener until `shutdown`, then takes no more connections, and finishes the requests in flight.
+/// When it returns, no request is under way any more.
 pub async fn serve(listener: TcpListener, router: Router, config: ServerConfig, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(config.connections_max));
     let graceful = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
+    let abandon = CancellationToken::new();
+    let drain_max = config.drain_max;
+    let admission = Admission::new(config.connections_max, config.connections_per_address_max);
+    let server = Arc::new(Server { router, config, stopping: shutdown.clone(), abandon: abandon.clone() });
+    while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &admission)).await {
         match accepted {
-            Ok((stream, peer, place)) => {
-                tokio::spawn(connection(
-                    stream,
-                    peer,
-                    place,
-                    router.clone(),
-                    config.header_timeout,
-                    graceful.watcher(),
-                ));
-            }
+            Ok(accepted) => server.take(accepted, &graceful),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    // Who waits in the backlog is connected, and may have sent a request.
+    for _ in 0..BACKLOG_MAX {
+        let Some(Ok(accepted)) = accept(&listener, &admission).now_or_never() else { break };
+        server.take(accepted, &graceful);
+    }
     drop(listener);
-    if tokio::time::timeout(config.drain_max, graceful.shutdown()).await.is_err() {
-        tracing::warn!(waited = ?config.drain_max, "some requests did not finish in time");
+    let everyone_gone = admission.all_free();
+    if tokio::time::timeout(NOTICE.min(drain_max), everyone_gone).await.is_ok() {
+        return;
+    }
+    if tokio::time::timeout(drain_max.saturating_sub(NOTICE), graceful.shutdown()).await.is_err() {
+        tracing::warn!(waited = ?drain_max, "some requests did not finish in time");
+        abandon.cancel();
+        admission.all_free().await;
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+type Accepted = (TcpStream, SocketAddr, Place);
+
+async fn accept(listener: &TcpListener, admission: &Admission) -> io::Result<Accepted> {
+    let place = admission.place().await;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES)?;
     Ok((stream, peer, place))
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: OwnedSemaphorePermit,
+/// What all connections share.
+struct Server {
     router: Router,
-    header_timeout: Duration,
-    watcher: Watcher,
-) {
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let (mut request, rest) = linger::split(request);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let router = router.clone();
-        async move {
-            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-            rest.discard().await;
-            Ok::<_, Infallible>(response)
+    config: ServerConfig,
+    stopping: CancellationToken,
+    abandon: CancellationToken,
+}
+
+impl Server {
+    /// Serves a connection, unless its address has too many.
+    fn take(self: &Arc<Self>, (stream, peer, place): Accepted, graceful: &GracefulShutdown) {
+        if let Some(place) = place.for_peer(peer.ip(), &self.config.trusted_proxies) {
+            tokio::spawn(Arc::clone(self).connection(stream, peer, place, graceful.watcher()));
         }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), answer);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "connection ended early");
     }
-    drop(place);
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        watcher: Watcher,
+    ) {
+        let server = Arc::clone(&self);
+        // Boxed, because hyper sets room for this future aside on each connection, also on those that ask nothing.
+        let answer = service_fn(move |request| -> Pin<Box<dyn Future<Output = _> + Send>> {
+            Box::pin(Arc::clone(&server).answer(peer, request))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.config.header_timeout)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(Impatient::new(stream, self.config.write_timeout)), answer);
+        tokio::select! {
+            ended = watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended early");
+                }
+            }
+            () = self.abandon.cancelled() => {}
+        }
+        drop(place);
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let client = self.config.trusted_proxies.client(peer.ip(), request.headers());
+        let keeps_alive = request.version() != Version::HTTP_10;
+        let (request, rest) = linger::split(request);
+        let mut request = request.map(|body| Body::new(deadline::Timed::new(body, self.config.body_timeout)));
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
+        let mut response = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        rest.discard().await;
+        if keeps_alive && self.stopping.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
 }

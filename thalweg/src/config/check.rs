@@ -27,11 +27,13 @@ fn zeros(settings: &Serve) -> impl Iterator<Item = String> {
         ("records_per_pack_max", settings.records_per_pack_max as u64),
         ("in_flight_bytes_max", settings.in_flight_bytes_max as u64),
         ("connections_max", settings.connections_max as u64),
+        ("connections_per_address_max", settings.connections_per_address_max.map_or(1, |most| most as u64)),
         ("log_retention_bytes", settings.log_retention_bytes),
     ];
     let times = [
         ("header_timeout", settings.header_timeout),
         ("body_timeout", settings.body_timeout),
+        ("write_timeout", settings.write_timeout),
         ("log_retention_age", settings.log_retention_age),
     ];
     let numbers = numbers.into_iter().filter(|(_, number)| *number == 0).map(|(key, _)| key);

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -22,6 +22,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) base: String,
     data: Option<TempDir>,
+    /// Disconnected when the process has ended.
+    running: Receiver<()>,
 }
 
 impl Server {
@@ -50,9 +52,11 @@ impl Server {
             .spawn()
             .unwrap();
         let (found, base) = sync_channel(1);
+        let (runs, running) = sync_channel(0);
         let output = BufReader::new(child.stdout.take().unwrap());
         // Reads to the end, so that the server never waits for a full pipe.
         std::thread::spawn(move || {
+            let _runs = runs;
             for line in output.lines().map_while(Result::ok) {
                 let address = line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:"));
                 if let Some(address) = address {
@@ -61,7 +65,7 @@ impl Server {
             }
         });
         let base = base.recv_timeout(PATIENCE).expect("the server prints its address once it listens");
-        Self { child, base, data: None }
+        Self { child, base, data: None, running }
     }
 
     /// Where its data is.
@@ -71,9 +75,18 @@ impl Server {
 
     /// The most memory that the process has had resident.
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        self.memory_bytes("VmHWM:")
+    }
+
+    /// The memory that the process has resident now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    fn memory_bytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL, and a new process on the same data.
@@ -90,21 +103,17 @@ impl Server {
         server
     }
 
-    /// SIGTERM; the exit status once it has ended.
-    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
-        self.signal("TERM");
-        self.wait()
-    }
-
     /// Sends a signal, and does not wait for what comes of it.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// The exit status once it has ended.
-    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
+    /// Waits until the process has ended: its exit code, if it was not killed by a signal.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let ended = self.running.recv_timeout(PATIENCE);
+        assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the server still runs");
+        self.child.wait().unwrap().code()
     }
 
     /// SIGKILL; the directory, for a look at its files.
@@ -233,6 +242,18 @@ impl Thing {
         let (status, page) = self.read(query).await;
         assert_eq!(status, 200, "{query}: {page}");
         page
+    }
+
+    /// Waits until a user sees so many records in the channel.
+    pub(crate) async fn until_stored_by_user(&self, user: &User<'_>, total: u64) {
+        eventually(async || {
+            let page = user.request(Method::GET, &format!("/channels/{}/messages?limit=1", self.channel));
+            let page: Value = page.send().await.unwrap().json().await.unwrap();
+            (page["total"] == total)
+                .then_some(())
+                .ok_or_else(|| format!("{} of {total} stored", page["total"]))
+        })
+        .await;
     }
 
     /// Waits until the channel holds so many records.

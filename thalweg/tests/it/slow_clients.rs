@@ -1,32 +1,11 @@
 //! Clients that say nothing, or say it slowly, or say too much.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Server, Thing};
-
-fn dial(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.base.trim_start_matches("http://")).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// Everything the server says until it closes; a reset is a close, too.
-fn until_closed(mut stream: TcpStream) -> String {
-    let mut said = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => said.extend_from_slice(&buffer[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("the connection is still open: {error}"),
-        }
-    }
-    String::from_utf8_lossy(&said).into_owned()
-}
+use crate::harness::{Server, Thing};
+use crate::raw::{dial, exchange, until_closed};
 
 fn head(thing: &Thing, length: usize) -> String {
     format!(
@@ -62,6 +41,49 @@ async fn a_body_that_does_not_come_is_408_and_nothing_is_stored() {
     let answer = tokio::task::spawn_blocking(move || until_closed(stalled)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert_eq!(thing.page("").await["total"], 0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408_on_every_route() {
+    let server = Server::start_with(&["--body-timeout", "300ms"]);
+    let user = server.user().await;
+    let (thing, _) = user.thing().await;
+    let routes = [
+        ("POST", "/users".to_owned()),
+        ("POST", "/tokens".to_owned()),
+        ("PUT", "/users".to_owned()),
+        ("PATCH", "/password".to_owned()),
+        ("POST", "/things".to_owned()),
+        ("PUT", format!("/things/{thing}")),
+        ("PATCH", format!("/things/{thing}/key")),
+        ("POST", "/channels".to_owned()),
+        ("POST", "/connect".to_owned()),
+        ("PUT", "/disconnect".to_owned()),
+        ("POST", "/identify".to_owned()),
+    ];
+    for (method, path) in routes {
+        let mut stream = dial(&server);
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Content-Length: 100\r\n\r\n[",
+            user.token
+        );
+        let late = exchange(&mut stream, head.as_bytes());
+        assert_eq!(late.status, 408, "{method} {path}: {late:?}");
+        assert!(late.error().unwrap().contains("0.3 s"), "{method} {path}: {late:?}");
+        assert_eq!(until_closed(stream), "", "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn when_all_places_are_taken_the_next_client_waits_for_one() {
+    let server = Server::start_with(&["--connections-max", "3", "--header-timeout", "1s"]);
+    let silent: Vec<_> = (0..3).map(|_| dial(&server)).collect();
+    let livez = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(exchange(&mut dial(&server), livez).status, 200);
+    for stream in silent {
+        assert_eq!(until_closed(stream), "");
+    }
 }
 
 #[tokio::test]

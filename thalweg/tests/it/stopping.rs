@@ -1,74 +1,78 @@
 //! Ends: asked for, and not.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::Write as _;
+use std::net::TcpStream;
 
-use serde_json::json;
+use crate::harness::{Server, Thing, eventually};
+use crate::raw::{answer, dial, exchange, until_closed};
 
-use crate::harness::{PATIENCE, Server, Thing};
+const PACK: &str = r#"[{"n":"a","v":1}]"#;
 
-#[tokio::test]
-async fn sigterm_under_load_keeps_what_was_accepted_and_ends_with_0() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start_in(directory.path(), &[]);
-    let thing = server.user().await.connected_thing().await;
-    let (accepted, refused, stop) =
-        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let publishers: Vec<_> = (0..8_u64)
-        .map(|worker| {
-            let (thing, accepted, refused, stop) =
-                (thing.clone(), Arc::clone(&accepted), Arc::clone(&refused), Arc::clone(&stop));
-            tokio::spawn(async move {
-                for i in 0.. {
-                    let pack = json!([{"n": format!("w{worker}"), "t": 1_700_000_000 + i, "v": i}]);
-                    match thing.post("").body(pack.to_string()).send().await {
-                        Ok(answer) if answer.status() == 202 => accepted.fetch_add(1, Ordering::SeqCst),
-                        Ok(_) => refused.fetch_add(1, Ordering::SeqCst),
-                        // A connection that is no longer taken; one that breaks in the middle is counted below.
-                        Err(error) if error.is_connect() || stop.load(Ordering::SeqCst) => return,
-                        Err(_) => return,
-                    };
-                }
-            })
-        })
-        .collect();
-    let reached = tokio::time::timeout(PATIENCE, async {
-        while accepted.load(Ordering::SeqCst) < 500 {
-            tokio::task::yield_now().await;
-        }
-    });
-    reached.await.unwrap();
-    let status = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
-    assert_eq!(status.code(), Some(0));
-    stop.store(true, Ordering::SeqCst);
-    for publisher in publishers {
-        publisher.await.unwrap();
-    }
-    assert_eq!(refused.load(Ordering::SeqCst), 0, "a request that was taken is finished");
-    let server = Server::start_in(directory.path(), &[]);
-    let thing = Thing { base: server.base.clone(), ..thing };
-    let total = accepted.load(Ordering::SeqCst);
-    crate::harness::eventually(async || {
-        let stored = thing.page("limit=1").await["total"].as_u64().unwrap();
-        // A connection that broke before its answer may have been stored: at most one a worker.
-        if (total..=total + 8).contains(&stored) {
-            Ok(())
-        } else {
-            Err(format!("{stored} stored of {total}"))
-        }
+/// A publish of which half has been sent.
+fn half_sent(server: &Server, thing: &Thing) -> TcpStream {
+    let mut stream = dial(server);
+    let head = format!(
+        "POST /http/channels/{}/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Thing {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        thing.channel,
+        thing.key,
+        PACK.len()
+    );
+    // The server asks for the body: it has taken the request.
+    assert_eq!(exchange(&mut stream, head.as_bytes()).status, 100);
+    stream.write_all(&PACK.as_bytes()[..5]).unwrap();
+    stream
+}
+
+async fn until_it_takes_no_connections(server: &Server) {
+    let address = server.base.trim_start_matches("http://");
+    eventually(async || match TcpStream::connect(address) {
+        Ok(_) => Err("the server still takes connections".to_owned()),
+        Err(_) => Ok(()),
     })
     .await;
 }
 
 #[tokio::test]
-async fn one_directory_belongs_to_one_process() {
-    let server = Server::start();
-    let second = std::process::Command::new(env!("CARGO_BIN_EXE_thalweg"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(server.data_dir())
-        .output()
-        .unwrap();
-    assert!(!second.status.success());
-    let text = String::from_utf8_lossy(&second.stderr);
-    assert!(text.contains("another process"), "{text}");
+async fn a_request_under_way_is_finished_and_its_answer_says_that_the_connection_ends() {
+    let mut server = Server::start();
+    let thing = server.user().await.connected_thing().await;
+    let mut under_way = half_sent(&server, &thing);
+    server.signal("TERM");
+    until_it_takes_no_connections(&server).await;
+    under_way.write_all(&PACK.as_bytes()[5..]).unwrap();
+    let accepted = answer(&mut under_way, true);
+    assert_eq!((accepted.status, accepted.header("connection")), (202, Some("close")), "{accepted:?}");
+    assert_eq!(until_closed(under_way), "");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_open_connection_is_told_that_the_server_is_not_ready_any_more() {
+    let mut server = Server::start();
+    let mut watching = dial(&server);
+    let readyz = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(exchange(&mut watching, readyz).status, 200);
+    server.signal("TERM");
+    let told = loop {
+        let told = exchange(&mut watching, readyz);
+        if told.status != 200 {
+            break told;
+        }
+        assert_eq!(told.header("connection"), None, "it is not ready before it closes anything");
+    };
+    assert_eq!((told.status, told.header("connection")), (503, Some("close")), "{told:?}");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_does_not_hold_the_stop_past_its_bound() {
+    let mut server = Server::start_with(&["--drain-timeout", "1500ms", "--body-timeout", "1h"]);
+    let thing = server.user().await.connected_thing().await;
+    let stalled = half_sent(&server, &thing);
+    let mut half_a_head = dial(&server);
+    half_a_head.write_all(b"GET /livez HTTP/1.1\r\nHost:").unwrap();
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(until_closed(stalled), "");
 }

@@ -127,6 +127,6 @@ fn a_second_signal_ends_at_once_with_128_and_its_number() {
             assert!(Instant::now() < deadline, "the listener is closed once a stop has begun");
         }
         server.signal(second);
-        assert_eq!(server.wait().code(), Some(code), "{second}");
+        assert_eq!(server.exit_code(), Some(code), "{second}");
     }
 }
