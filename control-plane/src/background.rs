@@ -52,10 +52,15 @@ impl ControlPlane {
 
     async fn purge_round(&self) -> Result<Round, RegistryError> {
         let targets = self.registry().purges(PURGES_PER_ROUND_MAX).await?;
+        let pending = &self.metrics().purges_pending;
+        pending.set(targets.len() as f64);
         let mut round = if targets.is_empty() { Round::Idle } else { Round::Done };
         for target in targets {
             match self.store().purge(target).await {
-                Ok(()) => self.registry().forget_purge(target).await?,
+                Ok(()) => {
+                    self.registry().forget_purge(target).await?;
+                    pending.decrement(1.0);
+                }
                 Err(error) => {
                     tracing::warn!(?target, error = %Chain(&error), "records can't be purged, trying again");
                     round = Round::Failed;

@@ -14,6 +14,7 @@ mod email;
 mod entity;
 mod fields;
 mod metadata;
+mod metrics;
 mod open;
 mod password;
 mod registry;
@@ -26,13 +27,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use service::authority::Authority;
-use service::feed::Feed;
 use service::telemetry::Chain;
 use store::Store;
 use tokio::sync::{Notify, Semaphore};
 
 pub use email::{Email, NotAnEmail};
-pub use open::{Config, FirstStart, OpenError};
+pub use metrics::{ControlPlaneMetrics, PasswordCheck};
+pub use open::{Config, FirstStart, OpenError, Parts};
 pub use password::{BadPassword, Password};
 pub use secrets::{BadTokenSecrets, TokenSecrets};
 
@@ -61,6 +62,7 @@ struct Inner {
     metadata_lists: Semaphore,
     purge_asked: Notify,
     key_end_set: Notify,
+    metrics: ControlPlaneMetrics,
 }
 
 impl std::fmt::Debug for Inner {
@@ -72,15 +74,14 @@ impl std::fmt::Debug for Inner {
 impl ControlPlane {
     fn assemble(
         registry: Registry,
-        store: Arc<dyn Store>,
-        feed: Arc<Feed>,
+        Parts { feed, store, metrics }: Parts,
         tokens: Tokens,
         sealer: Sealer,
     ) -> Self {
         Self(Arc::new(Inner {
             registry,
             store,
-            relay: Relay::new(feed),
+            relay: Relay::new(feed, metrics.clone()),
             tokens,
             sealer,
             hashing: Hashing::new(),
@@ -88,6 +89,7 @@ impl ControlPlane {
             metadata_lists: Semaphore::new(METADATA_LISTS_MAX),
             purge_asked: Notify::new(),
             key_end_set: Notify::new(),
+            metrics,
         }))
     }
 
@@ -106,12 +108,26 @@ impl ControlPlane {
         self.0.sealer.derive_key(purpose)
     }
 
+    /// Whether the registry answers.
+    pub async fn answers(&self) -> bool {
+        self.0.registry.has_users().await.is_ok()
+    }
+
+    /// Has the metrics show what is cheaper to read off than to keep.
+    pub fn show_state(&self) {
+        self.0.metrics.password_hashes_waiting.set(self.0.hashing.waiting() as f64);
+    }
+
     /// Closes the registry, once the requests in flight have ended.
     pub async fn close(&self) {
         if let Err(error) = self.0.relay.tidy(&self.0.registry).await {
             tracing::warn!(error = %Chain(&error), "published changes stay in the outbox until the next start");
         }
         self.0.registry.close().await;
+    }
+
+    fn metrics(&self) -> &ControlPlaneMetrics {
+        &self.0.metrics
     }
 
     fn registry(&self) -> &Registry {

@@ -1,6 +1,7 @@
 //! Opening the control plane: its directory, its secrets, and the admin of the first start.
 
 use std::error::Error;
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,6 +19,7 @@ use store::Store;
 use crate::ControlPlane;
 use crate::email::Email;
 use crate::metadata::Metadata;
+use crate::metrics::ControlPlaneMetrics;
 use crate::password::{Hashing, Password};
 use crate::registry::users::NewUser;
 use crate::registry::{Registry, RegistryError};
@@ -49,6 +51,23 @@ impl Config {
     /// Settings for a directory.
     pub fn new(directory: impl AsRef<Path>, admin_email: Email, admin_password: Option<Password>) -> Self {
         Self { directory: directory.as_ref().to_owned(), admin_email, admin_password, token_secrets: None }
+    }
+}
+
+/// What the control plane works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where changes of access are published.
+    pub feed: Arc<Feed>,
+    /// Where the records of deleted things and channels are deleted.
+    pub store: Arc<dyn Store>,
+    /// What it measures.
+    pub metrics: ControlPlaneMetrics,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
     }
 }
 
@@ -109,13 +128,21 @@ impl ControlPlane {
         feed: Arc<Feed>,
         store: Arc<dyn Store>,
     ) -> Result<(Self, FirstStart), OpenError> {
+        Self::open_with(config, Parts { feed, store, metrics: ControlPlaneMetrics::default() }).await
+    }
+
+    /// [`ControlPlane::open`] of one that measures what it does.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::open`].
+    pub async fn open_with(config: Config, parts: Parts) -> Result<(Self, FirstStart), OpenError> {
         let directory = &config.directory;
         fs::create_dir_all(directory)
             .map_err(|source| OpenError::Path { path: directory.clone(), source })?;
         let registry = open_registry(&directory.join("registry.sqlite")).await?;
         let sealer = open_sealer(&registry, directory).await?;
         let tokens = Tokens::new(token_secrets(&config)?.as_slice());
-        let app = Self::assemble(registry, store, feed, tokens, sealer);
+        let app = Self::assemble(registry, parts, tokens, sealer);
         let first_start = app.create_admin(&config).await?;
         app.relay().publish(app.registry()).await.map_err(asked)?;
         app.relay().tidy(app.registry()).await.map_err(asked)?;

@@ -114,6 +114,11 @@ impl Hashing {
         .await
     }
 
+    /// Requests that wait for a hash, or have one computed.
+    pub(crate) fn waiting(&self) -> usize {
+        HASHES_WAITING_MAX - self.waiting.available_permits()
+    }
+
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Busy)?;
         let running = Arc::clone(&self.running).acquire_owned().await.expect("the semaphore is never closed");

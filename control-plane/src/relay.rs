@@ -10,6 +10,7 @@ use std::sync::Arc;
 use service::feed::{Change, Feed};
 use tokio::sync::{Mutex, Notify};
 
+use crate::metrics::ControlPlaneMetrics;
 use crate::registry::{Registry, RegistryError};
 
 /// Unpublished rows that are read at a time.
@@ -26,17 +27,19 @@ pub(crate) struct Relay {
     /// writers a lower number may be committed after a higher one.
     published: Mutex<BTreeSet<i64>>,
     failed: Notify,
+    metrics: ControlPlaneMetrics,
 }
 
 impl Relay {
-    pub(crate) fn new(feed: Arc<Feed>) -> Self {
-        Self { feed, published: Mutex::default(), failed: Notify::new() }
+    pub(crate) fn new(feed: Arc<Feed>, metrics: ControlPlaneMetrics) -> Self {
+        Self { feed, published: Mutex::default(), failed: Notify::new(), metrics }
     }
 
     /// Publishes everything that is committed now. When it returns, every follower has applied it.
     pub(crate) async fn publish(&self, registry: &Registry) -> Result<(), RegistryError> {
         let done = self.publish_all(registry).await;
         if done.is_err() {
+            self.metrics.publish_errors_total.increment(1);
             self.failed.notify_one();
         }
         done
@@ -51,7 +54,9 @@ impl Relay {
                 return Ok(());
             }
             let changes: Vec<Change> = rows.iter().map(|row| row.change).collect();
-            self.feed.publish(&changes);
+            let end = self.feed.publish(&changes);
+            self.metrics.changes_published_total.increment(changes.len() as u64);
+            self.metrics.feed_position.set(end.0 as f64);
             published.extend(rows.iter().map(|row| row.seq));
             if published.len() >= PUBLISHED_MAX {
                 forget(&mut published, registry).await?;

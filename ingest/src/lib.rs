@@ -5,6 +5,7 @@
 
 mod app;
 mod body;
+mod metrics;
 mod publish;
 mod publisher;
 
@@ -18,6 +19,15 @@ use domain::senml::PackLimits;
 use log::Log;
 use service::access_cache::AccessCache;
 use service::clock::ReceptionClock;
+
+pub use metrics::{IngestMetrics, Outcome};
+
+/// The routes of [`router`].
+pub const ROUTES: &[&str] = &[
+    "/http/channels/{channel}/messages",
+    "/http/channels/{channel}/messages/",
+    "/http/channels/{channel}/messages/{*subtopic}",
+];
 
 /// Settings of one ingest node.
 #[derive(Debug, Clone)]
@@ -50,6 +60,8 @@ pub struct Parts {
     pub access: Arc<AccessCache>,
     /// What stamps receptions.
     pub clock: Arc<ReceptionClock>,
+    /// What it measures.
+    pub metrics: IngestMetrics,
 }
 
 impl fmt::Debug for Parts {
@@ -61,9 +73,7 @@ impl fmt::Debug for Parts {
 /// The routes of an ingest node.
 pub fn router(config: Config, parts: Parts) -> Router {
     let app = Arc::new(app::App::new(config, parts));
-    Router::new()
-        .route("/http/channels/{channel}/messages", post(publish::publish))
-        .route("/http/channels/{channel}/messages/", post(publish::publish))
-        .route("/http/channels/{channel}/messages/{*subtopic}", post(publish::publish))
-        .with_state(app)
+    let routes =
+        ROUTES.iter().fold(Router::new(), |router, route| router.route(route, post(publish::publish)));
+    routes.with_state(app)
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,25 +17,38 @@ use service::telemetry::Chain;
 use crate::Config;
 use crate::app::App;
 use crate::body::{self, Encoding};
+use crate::metrics::Outcome;
 use crate::publisher::Publisher;
 
 /// Appends one pack: 202 once it is durable. Nothing is appended if any part of the request is refused.
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
-    publisher: Publisher,
+    publisher: Result<Publisher, ApiError>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let format = format_of(&headers)?;
-    let encoding = Encoding::from_headers(&headers)?;
-    let bytes = bytes_needed(&headers, encoding, app.config.body_bytes_max);
-    let _reserved = app.free_bytes.try_acquire_many(bytes).map_err(|_| {
+    let accepted = match publisher {
+        Ok(publisher) => accept(&app, publisher, &headers, body).await,
+        Err(refusal) => Err(refusal),
+    };
+    let outcome = accepted.as_ref().map_or_else(Outcome::of, |()| Outcome::Accepted);
+    app.parts.metrics.packs_total.of(outcome).increment(1);
+    accepted.map(|()| StatusCode::ACCEPTED)
+}
+
+async fn accept(app: &App, publisher: Publisher, headers: &HeaderMap, body: Body) -> Result<(), ApiError> {
+    let began = Instant::now();
+    let format = format_of(headers)?;
+    let encoding = Encoding::from_headers(headers)?;
+    let bytes = bytes_needed(headers, encoding, app.config.body_bytes_max);
+    let _reserved = app.reserve(bytes).ok_or_else(|| {
         ApiError::unavailable("too many packs are being received at once; send the same pack again")
     })?;
     let body = body::read(body, app.config.body_bytes_max).await?;
     let payload = body::inflate(encoding, body, app.config.body_bytes_max)?;
     let received = app.parts.clock.stamp();
-    check(format, &payload, received, &app.config)?;
+    let records = check(format, &payload, received, &app.config)?;
+    let payload_bytes = payload.len();
     let entry = Entry {
         channel: publisher.channel,
         profile: publisher.profile,
@@ -46,7 +60,11 @@ pub(crate) async fn publish(
         payload,
     };
     app.parts.log.append(vec![entry]).await.map_err(append_refusal)?;
-    Ok(StatusCode::ACCEPTED)
+    let metrics = &app.parts.metrics;
+    metrics.records_total.increment(records as u64);
+    metrics.bytes_total.increment(payload_bytes as u64);
+    metrics.publish_seconds.record(began.elapsed());
+    Ok(())
 }
 
 fn format_of(headers: &HeaderMap) -> Result<Format, ApiError> {
@@ -79,10 +97,10 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn check(format: Format, payload: &Bytes, received: ReceivedAt, config: &Config) -> Result<(), ApiError> {
+fn check(format: Format, payload: &Bytes, received: ReceivedAt, config: &Config) -> Result<usize, ApiError> {
     SCRATCH
         .with_borrow_mut(|scratch| senml::check(format, payload, received, &config.pack, scratch))
-        .map(|_| ())
+        .map(|pack| pack.records)
         .map_err(|error| pack_refusal(&error))
 }
 

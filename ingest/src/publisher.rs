@@ -7,6 +7,7 @@ use domain::{Action, ChannelId, ChannelProfile, Subtopic, ThingId, access};
 use http::request::Parts;
 use service::credentials::Credential;
 use service::extract::{ApiPath, channel_in_path};
+use service::telemetry::Chain;
 use service::{ApiError, rate};
 
 use crate::app::App;
@@ -37,7 +38,7 @@ impl FromRequestParts<Arc<App>> for Publisher {
             .grant(key.digest(), channel)
             .await
             .map_err(|error| {
-                tracing::warn!(%error, "a grant could not be looked up");
+                tracing::warn!(error = %Chain(&error), "a grant could not be looked up");
                 ApiError::unavailable("access can't be checked now; send the same request again")
             })?
             .ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;

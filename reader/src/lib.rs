@@ -3,11 +3,13 @@
 //! Never writes, and never decides from a cache who may read: each request asks the authority.
 
 mod access;
+mod metrics;
 mod page;
 mod query;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -20,6 +22,10 @@ use store::planner::{self, CursorKey, ReadError};
 use store::{Store, StoreError};
 
 use crate::access::ChannelReader;
+pub use crate::metrics::{Outcome, ReaderMetrics};
+
+/// The routes of [`router`].
+pub const ROUTES: &[&str] = &["/channels/{channel}/messages"];
 
 /// What a reader works with.
 #[derive(Clone)]
@@ -30,6 +36,8 @@ pub struct Parts {
     pub authority: Arc<dyn Authority>,
     /// What signs cursors. Readers that answer each other's cursors share it.
     pub cursor_key: CursorKey,
+    /// What it measures.
+    pub metrics: ReaderMetrics,
 }
 
 impl fmt::Debug for Parts {
@@ -40,19 +48,36 @@ impl fmt::Debug for Parts {
 
 /// The routes of a reader.
 pub fn router(parts: Parts) -> Router {
-    Router::new().route("/channels/{channel}/messages", get(read_messages)).with_state(Arc::new(parts))
+    Router::new().route(ROUTES[0], get(read_messages)).with_state(Arc::new(parts))
 }
 
 /// `GET /channels/{channel}/messages`: one page of a channel's records.
 async fn read_messages(
     State(parts): State<Arc<Parts>>,
-    reader: ChannelReader,
+    reader: Result<ChannelReader, ApiError>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
+    let answer = match reader {
+        Ok(reader) => page(&parts, reader, query).await,
+        Err(refusal) => Err(refusal),
+    };
+    let outcome = match &answer {
+        Ok(_) => Outcome::Page,
+        Err(refusal) if refusal.status().is_client_error() => Outcome::Refused,
+        Err(_) => Outcome::Failed,
+    };
+    parts.metrics.reads_total.of(outcome).increment(1);
+    answer
+}
+
+async fn page(parts: &Parts, reader: ChannelReader, query: Option<String>) -> Result<Response, ApiError> {
     let request = query::Request::parse(query.as_deref().unwrap_or(""))?;
     let limit = request.limit;
     let query = request.into_query(reader.channel, reader.profile);
+    let began = Instant::now();
     let page = planner::read(&*parts.store, &query, &parts.cursor_key).await.map_err(refusal)?;
+    parts.metrics.page_seconds.record(began.elapsed());
+    parts.metrics.records_total.increment(page.rows.len() as u64);
     Ok(page::render(reader.channel, limit, &page))
 }
 

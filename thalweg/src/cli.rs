@@ -93,6 +93,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "THALWEG_LOG_FILTER", default_value = "info,fjall=warn,lsm_tree=warn", value_parser = filter, value_name = "FILTER")]
     pub(crate) log_filter: String,
 
+    /// How a line of the log looks: `json`, `text`, or `auto`: text on a terminal, JSON elsewhere.
+    #[arg(long, env = "THALWEG_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
+    pub(crate) log_format: service::telemetry::Format,
+
     /// Size of one published pack, after inflation.
     #[arg(long, env = "THALWEG_BODY_BYTES_MAX", default_value_t = domain::limits::BODY_BYTES_MAX, value_parser = bytes::<usize>, value_name = "BYTES")]
     pub(crate) body_bytes_max: usize,

@@ -6,10 +6,12 @@ mod config;
 mod demo;
 mod exit;
 mod open_files;
+mod operation;
 mod serve;
 
 use std::process::ExitCode;
 
+use service::telemetry::Format;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
@@ -24,12 +26,12 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let (Cli { command }, report) = config::load(std::env::args_os(), &Environment::of_process())?;
-    let log_filter = match &command {
-        Command::Serve(configured) => configured.settings.log_filter.clone(),
-        Command::Demo(settings) => settings.log_filter.clone(),
+    let (log_filter, log_format) = match &command {
+        Command::Serve(configured) => (&configured.settings.log_filter, configured.settings.log_format),
+        Command::Demo(settings) => (&settings.log_filter, Format::Auto),
         Command::Config(command) => return config::show::run(command, &report),
     };
-    service::telemetry::start(&log_filter)
+    service::telemetry::start(log_filter, log_format)
         .map_err(|error| anyhow::anyhow!("{error}").context("logging can't be started"))?;
     report.log();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

@@ -18,6 +18,7 @@ use service::clock::{self, ReceptionClock};
 use service::feed::Feed;
 use service::health::{self, Readiness};
 use service::rate::Rates;
+use service::requests;
 use service::server::{self, ServerConfig};
 use service::telemetry::Chain;
 use store::{EmbeddedStore, Store};
@@ -29,6 +30,7 @@ use crate::banner;
 use crate::cli::Serve;
 use crate::exit::Step;
 use crate::open_files;
+use crate::operation::{self, Metrics};
 
 /// How often the log looks for segments that it may delete.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
@@ -53,15 +55,22 @@ pub(crate) async fn run_and_tell(
 
     // The writer outlives the listener: what the last requests appended is stored, too.
     let background = CancellationToken::new();
-    let writer = writer::Parts { log: Arc::clone(&parts.log) as _, store: Arc::clone(&parts.store) };
+    let writer = writer::Parts {
+        log: Arc::clone(&parts.log) as _,
+        store: Arc::clone(&parts.store),
+        metrics: parts.metrics.writer.clone(),
+        status: parts.writer_status.clone(),
+    };
     let writer = tokio::spawn(writer::run(writer::Config::default(), writer, background.clone()));
     let purges = tokio::spawn(parts.control_plane.clone().run(background.clone()));
     tokio::spawn(parts.rates.clone().run(background.clone()));
+    let upkeep = parts.metrics.registry.clone();
+    tokio::spawn(service::metrics::upkeep(upkeep, background.clone()));
     let retention = tokio::spawn(retain(Arc::clone(&parts.log), background.clone()));
 
     parts.readiness.set(true);
     welcome(address, &settings, parts.first_start.random_password())?;
-    let config = server_config(&settings);
+    let config = ServerConfig { metrics: parts.metrics.connections.clone(), ..server_config(&settings) };
     // Whoever asks during the stop is told that this server is not ready before it is refused a connection.
     let refuse_connections = CancellationToken::new();
     let stopping = {
@@ -103,6 +112,7 @@ fn server_config(settings: &Serve) -> ServerConfig {
         connections_per_address_max: settings.connections_per_address_max,
         trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
         drain_max: settings.drain_timeout,
+        ..ServerConfig::default()
     }
 }
 
@@ -116,6 +126,8 @@ struct Parts {
     clock: Arc<ReceptionClock>,
     rates: Rates,
     readiness: Readiness,
+    metrics: Metrics,
+    writer_status: writer::Status,
     /// Held as long as any part is open.
     _lock: File,
 }
@@ -125,17 +137,24 @@ impl Parts {
         let data = &settings.data_dir;
         std::fs::create_dir_all(data).with_context(|| Step::CreateData(data.clone()))?;
         let lock = lock(data)?;
-        let (log, store) = open_log_and_store(settings).await?;
+        let metrics = Metrics::register();
+        let (log, store) = open_log_and_store(settings, &metrics).await?;
         let feed = Arc::new(Feed::default());
         let (email, password) = (settings.admin_email.clone(), settings.admin_password.clone());
         let config = control_plane::Config {
             token_secrets: settings.token_secret.clone(),
             ..control_plane::Config::new(data, email, password)
         };
-        let (control_plane, first_start) = ControlPlane::open(config, Arc::clone(&feed), Arc::clone(&store))
+        let measured = control_plane::Parts {
+            feed: Arc::clone(&feed),
+            store: Arc::clone(&store),
+            metrics: metrics.control_plane.clone(),
+        };
+        let (control_plane, first_start) = ControlPlane::open_with(config, measured)
             .await
             .with_context(|| format!("can't open the registry in {}", data.display()))?;
         let access = AccessCache::new(&AccessCacheConfig::default(), control_plane.authority(), &feed);
+        let access = access.measured(metrics.access.clone());
         let clock = ReceptionClock::behind(log.newest_received());
         Ok(Self {
             log,
@@ -146,6 +165,8 @@ impl Parts {
             clock: Arc::new(clock),
             rates: Rates::new(settings.rate_per_address, settings.rate_per_thing),
             readiness: Readiness::default(),
+            metrics,
+            writer_status: writer::Status::default(),
             _lock: lock,
         })
     }
@@ -160,16 +181,29 @@ impl Parts {
             log: Arc::clone(&self.log) as _,
             access: Arc::clone(&self.access),
             clock: Arc::clone(&self.clock),
+            metrics: self.metrics.ingest.clone(),
         };
         let read = reader::Parts {
             store: Arc::clone(&self.store),
             authority: self.control_plane.authority(),
             cursor_key: store::planner::CursorKey::from_bytes(&self.control_plane.derive_key("cursor")),
+            metrics: self.metrics.reader.clone(),
         };
+        let subjects = operation::Subjects {
+            log: Arc::clone(&self.log),
+            store: Arc::clone(&self.store),
+            control_plane: self.control_plane.clone(),
+            access: Arc::clone(&self.access),
+            writer: self.writer_status.clone(),
+        };
+        self.metrics.show_before_scrape(&subjects);
         let api =
             ingest::router(ingest, publish).merge(reader::router(read)).merge(self.control_plane.router());
-        // Whoever watches over the server is not counted.
-        server::complete(health::router(self.readiness.clone()).merge(self.rates.limit(api)))
+        // Whoever watches over the server is not counted against a rate.
+        let watching = health::router(operation::health(self.readiness.clone(), &subjects))
+            .merge(service::metrics::router(self.metrics.registry.clone()));
+        let routes = server::complete(watching.merge(self.rates.limit(api)));
+        requests::observed(routes, self.metrics.http())
     }
 }
 
@@ -188,7 +222,10 @@ fn lock(data: &Path) -> anyhow::Result<File> {
 }
 
 /// The store first: the log must not give an offset that the store has come past.
-async fn open_log_and_store(settings: &Serve) -> anyhow::Result<(Arc<EmbeddedLog>, Arc<dyn Store>)> {
+async fn open_log_and_store(
+    settings: &Serve,
+    metrics: &Metrics,
+) -> anyhow::Result<(Arc<EmbeddedLog>, Arc<dyn Store>)> {
     let (log_dir, store_dir) = (settings.data_dir.join("log"), settings.data_dir.join("store"));
     let store = tokio::task::spawn_blocking(move || {
         EmbeddedStore::open(&store_dir, store::EmbeddedConfig::default())
@@ -202,7 +239,9 @@ async fn open_log_and_store(settings: &Serve) -> anyhow::Result<(Arc<EmbeddedLog
         retention_age: settings.log_retention_age,
         ..log::EmbeddedConfig::default()
     };
-    let (log, _report) = tokio::task::spawn_blocking(move || EmbeddedLog::open(&log_dir, config, &stored))
+    let metrics = metrics.log.clone();
+    let open = move || EmbeddedLog::open_measured(&log_dir, config, &stored, metrics);
+    let (log, _report) = tokio::task::spawn_blocking(open)
         .await?
         .with_context(|| format!("can't open the log in {}", settings.data_dir.display()))?;
     Ok((Arc::new(log), Arc::new(store)))

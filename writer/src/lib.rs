@@ -3,21 +3,25 @@
 //! Never drops an entry: one that can't be stored ever goes to the dead letters with its reason, a store that is down
 //! is waited for, and an entry of a newer version stops the writer until it is upgraded.
 
+mod metrics;
 mod resolve;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Position;
 use domain::senml::PackLimits;
+use domain::{Position, ReceivedAt};
 use log::{BatchLimits, DeadLetter, Log, LogError, Subscription, Undeliverable};
+use service::clock;
 use service::telemetry::Chain;
 use store::{Store, StoreError, WriteBatch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::resolve::Resolved;
+pub use metrics::{Reason, Status, Step, WriterMetrics};
+
+use crate::resolve::{Dead, Resolved};
 
 /// The consumer group of the writers.
 pub const GROUP: &str = "writer";
@@ -53,6 +57,10 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// Where records go.
     pub store: Arc<dyn Store>,
+    /// What it measures.
+    pub metrics: WriterMetrics,
+    /// How it says that it is in trouble.
+    pub status: Status,
 }
 
 impl fmt::Debug for Parts {
@@ -78,6 +86,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it could not begin; afterwards every failure is waited out.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), RunError> {
+    let _running = parts.status.run();
     let resume = parts.store.resume_after().await?;
     let subscription = parts.log.subscribe(GROUP, &resume).await?;
     let mut writer =
@@ -112,13 +121,15 @@ impl Writer {
                     commit_due = Instant::now() + self.config.commit_interval;
                 }
                 Some(Ok(batch)) => {
+                    let read = Instant::now();
                     let resolved = resolve::in_background(batch, self.config.pack).await;
-                    if !self.keep(resolved).await {
+                    if !self.keep(resolved, read).await {
                         return;
                     }
                 }
                 Some(Err(error)) => {
                     tracing::error!(error = %Chain(&error), "the log can't be read, trying again");
+                    self.failed(Step::Read);
                     if !self.retry.pause(&self.shutdown).await {
                         return;
                     }
@@ -129,13 +140,16 @@ impl Writer {
 
     /// Buries what can't be stored and stores the rest, as often as it takes. `false`: stopped, or nothing behind this
     /// batch may be written.
-    async fn keep(&mut self, resolved: Resolved) -> bool {
-        let Resolved { rows, positions, dead, obstacle } = resolved;
+    async fn keep(&mut self, resolved: Resolved, read: Instant) -> bool {
+        let Resolved { rows, positions, dead, damaged, oldest, obstacle } = resolved;
+        let records = rows.len();
+        self.parts.metrics.damaged_total.increment(damaged);
         let stored =
             self.bury(dead).await && self.append(WriteBatch { rows, positions: positions.clone() }).await;
         if !stored {
             return false;
         }
+        self.measure(records, oldest, read);
         for position in positions {
             match self.stored.iter_mut().find(|stored| stored.lane == position.lane) {
                 Some(stored) => *stored = position,
@@ -144,16 +158,37 @@ impl Writer {
         }
         let Some((position, obstacle)) = obstacle else { return true };
         tracing::error!(?position, %obstacle, "the writer stops here until this program is upgraded; nothing is lost");
+        self.parts.status.waits_for_upgrade();
         self.commit().await;
         self.shutdown.cancelled().await;
         false
     }
 
-    async fn bury(&mut self, letters: Vec<DeadLetter>) -> bool {
-        for letter in &letters {
-            let DeadLetter { position, reason, .. } = letter;
-            tracing::error!(?position, reason, "an entry can't be stored and goes to the dead letters");
+    fn measure(&self, records: usize, oldest: Option<ReceivedAt>, read: Instant) {
+        let metrics = &self.parts.metrics;
+        metrics.batches_total.increment(1);
+        metrics.records_total.increment(records as u64);
+        metrics.batch_seconds.record(read.elapsed());
+        if let Some(oldest) = oldest {
+            // A clock that was set back makes no time negative.
+            let delay = clock::unix_micros().saturating_sub(oldest.as_micros()).max(0);
+            metrics.store_delay_seconds.record(Duration::from_micros(delay.unsigned_abs()));
         }
+    }
+
+    fn failed(&self, step: Step) {
+        self.parts.metrics.retries_total.of(step).increment(1);
+        self.parts.status.failed(clock::unix_micros());
+    }
+
+    async fn bury(&mut self, dead: Vec<Dead>) -> bool {
+        for Dead { letter, code } in &dead {
+            // The reason in the letter may name a field of the pack: it is for who looks at the letter, not for the log.
+            let position = letter.position;
+            tracing::error!(?position, reason = %code, "an entry can't be stored and goes to the dead letters");
+            self.parts.metrics.dead_letters_total.of(Reason(*code)).increment(1);
+        }
+        let letters: Vec<DeadLetter> = dead.into_iter().map(|dead| dead.letter).collect();
         while !letters.is_empty() {
             match self.parts.log.bury(letters.clone()).await {
                 Ok(()) => break,
@@ -161,6 +196,7 @@ impl Writer {
                     tracing::warn!(error = %Chain(&error), "dead letters can't be kept, trying again")
                 }
             }
+            self.failed(Step::Bury);
             if !self.retry.pause(&self.shutdown).await {
                 return false;
             }
@@ -173,12 +209,14 @@ impl Writer {
             match self.parts.store.append(batch.clone()).await {
                 Ok(()) => {
                     self.retry.reset();
+                    self.parts.status.succeeded();
                     return true;
                 }
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "the store takes no records, trying again")
                 }
             }
+            self.failed(Step::Append);
             if !self.retry.pause(&self.shutdown).await {
                 return false;
             }
@@ -192,11 +230,19 @@ impl Writer {
         }
         if let Err(error) = self.parts.store.persist().await {
             tracing::warn!(error = %Chain(&error), "the store can't make records durable, trying again later");
+            self.failed(Step::Persist);
             return;
         }
         match self.subscription.commit(&self.stored).await {
-            Ok(()) => self.stored.clear(),
-            Err(error) => tracing::warn!(error = %Chain(&error), "the log can't commit, trying again later"),
+            Ok(()) => {
+                self.stored.clear();
+                self.parts.status.succeeded();
+                self.parts.metrics.last_commit_timestamp_seconds.set(clock::unix_seconds() as f64);
+            }
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the log can't commit, trying again later");
+                self.failed(Step::Commit);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Pure but for the logs; run off the async threads, because a batch may hold many thousand records.
 
-use domain::Position;
-use domain::senml::{self, PackLimits, Scratch};
+use domain::senml::{self, ErrorCode, PackLimits, Scratch};
+use domain::{Position, ReceivedAt};
 use log::{Batch, DeadLetter, Delivery, Undeliverable};
 use store::{Row, WriteRow};
 
@@ -15,9 +15,20 @@ pub(crate) struct Resolved {
     pub(crate) rows: Vec<WriteRow>,
     /// Last position of each lane that is done once the rows are stored and the dead buried.
     pub(crate) positions: Vec<Position>,
-    pub(crate) dead: Vec<DeadLetter>,
+    pub(crate) dead: Vec<Dead>,
+    /// Stretches of the log that can't be read.
+    pub(crate) damaged: u64,
+    /// Reception of the oldest entry.
+    pub(crate) oldest: Option<ReceivedAt>,
     /// What ended the batch early.
     pub(crate) obstacle: Option<Obstacle>,
+}
+
+/// An entry that can never be stored, and the code of its fault.
+#[derive(Debug)]
+pub(crate) struct Dead {
+    pub(crate) letter: DeadLetter,
+    pub(crate) code: ErrorCode,
 }
 
 /// Resolves a batch on a blocking thread.
@@ -42,9 +53,11 @@ fn resolve(mut batch: Batch, limits: &PackLimits) -> Resolved {
             Ok(entry) => entry,
             Err(damage) => {
                 tracing::error!(?position, %damage, "acknowledged packs can't be read back");
+                resolved.damaged += 1;
                 continue;
             }
         };
+        resolved.oldest = Some(resolved.oldest.map_or(entry.received, |oldest| oldest.min(entry.received)));
         match senml::resolve(entry.format, &entry.payload, entry.received, limits, &mut scratch) {
             Ok(records) => resolved.rows.extend(records.into_iter().map(|record| WriteRow {
                 channel: entry.channel,
@@ -57,7 +70,10 @@ fn resolve(mut batch: Batch, limits: &PackLimits) -> Resolved {
                     record,
                 },
             })),
-            Err(error) => resolved.dead.push(DeadLetter { position, entry, reason: error.to_string() }),
+            Err(error) => resolved.dead.push(Dead {
+                letter: DeadLetter { position, entry, reason: error.to_string() },
+                code: error.code(),
+            }),
         }
     }
     resolved
@@ -94,7 +110,7 @@ mod tests {
         assert_eq!(resolved.rows.len(), 4);
         assert_eq!(resolved.positions, [Position { lane: Lane(0), offset: 6 }]);
         assert_eq!(resolved.dead.len(), 1);
-        assert_eq!(resolved.dead[0].position.offset, 5);
+        assert_eq!(resolved.dead[0].letter.position.offset, 5);
         assert!(resolved.obstacle.is_none());
     }
 

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
 use domain::limits::API_BODY_BYTES_MAX;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use service::ApiError;
 use service::server::method_not_allowed;
 use service::telemetry::Chain;
+use service::{ApiError, request_id};
 
 use crate::ControlPlane;
 use crate::registry::RegistryError;
@@ -89,11 +89,11 @@ impl ControlPlane {
         change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
         let app = self.clone();
-        let whole = tokio::spawn(async move {
+        let whole = tokio::spawn(request_id::carry(async move {
             let changed = change.await?;
             app.relay().publish(app.registry()).await?;
             Ok(changed)
-        });
+        }));
         match whole.await {
             Ok(answer) => answer,
             Err(error) => match error.try_into_panic() {

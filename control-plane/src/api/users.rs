@@ -23,6 +23,7 @@ use crate::email::Email;
 use crate::entity::unknown;
 use crate::fields::Fields;
 use crate::metadata::Metadata;
+use crate::metrics::PasswordCheck;
 use crate::password::{Busy, Password};
 use crate::registry::listing::ListQuery;
 use crate::registry::users::{Account, NewUser, User};
@@ -198,6 +199,24 @@ async fn verified(
     app: &ControlPlane,
     email: &str,
     ClientAddress(address): ClientAddress,
+    password: String,
+    account: Option<&Account>,
+) -> Result<bool, ApiError> {
+    let checked = check(app, email, address, password, account).await;
+    let outcome = match &checked {
+        Ok(true) => PasswordCheck::Passed,
+        Ok(false) => PasswordCheck::Failed,
+        Err(refusal) if refusal.status() == StatusCode::TOO_MANY_REQUESTS => PasswordCheck::Limited,
+        Err(_) => PasswordCheck::Busy,
+    };
+    app.metrics().password_checks_total.of(outcome).increment(1);
+    checked
+}
+
+async fn check(
+    app: &ControlPlane,
+    email: &str,
+    address: Option<IpAddr>,
     password: String,
     account: Option<&Account>,
 ) -> Result<bool, ApiError> {

@@ -5,6 +5,7 @@
 mod contract;
 pub mod disk;
 mod embedded;
+mod metrics;
 #[cfg(feature = "testing")]
 pub mod simulated;
 #[cfg(feature = "testing")]
@@ -16,3 +17,4 @@ pub use contract::{
 pub use embedded::{
     DamageFound, EmbeddedConfig, EmbeddedLog, Extent, OpenReport, Retained, StoredLetter, TornTail, format,
 };
+pub use metrics::{LogMetrics, Refusal};

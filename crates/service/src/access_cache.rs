@@ -14,6 +14,8 @@ use moka::future::Cache;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::feed::{Change, Feed, FeedPosition, Follower};
+use crate::metrics::{AccessMetrics, Cached, Lookup};
+use crate::telemetry::Chain;
 
 /// How many grants are kept, and how long.
 #[derive(Debug, Clone)]
@@ -51,6 +53,7 @@ pub struct AccessCache {
     changes: Arc<Changes>,
     grants: Cache<Question, Known>,
     refusals: Cache<Question, Known>,
+    metrics: AccessMetrics,
 }
 
 type Question = (KeyDigest, ChannelId);
@@ -89,7 +92,21 @@ impl AccessCache {
                 .max_capacity(config.refusals_max)
                 .time_to_live(config.refusal_life)
                 .build(),
+            metrics: AccessMetrics::default(),
         }
+    }
+
+    /// Counts its look-ups.
+    #[must_use]
+    pub fn measured(mut self, metrics: AccessMetrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Has the metrics show how many entries there are now, or were a moment ago.
+    pub fn show_entries(&self) {
+        self.metrics.entries.of(Cached::Grants).set(self.grants.entry_count() as f64);
+        self.metrics.entries.of(Cached::Refusals).set(self.refusals.entry_count() as f64);
     }
 
     /// What the thing with this key may do on this channel. `None`: no thing has this key.
@@ -100,20 +117,32 @@ impl AccessCache {
     /// [`AuthorityError`] if the grant is not cached and the authority can't be asked.
     pub async fn grant(&self, key: KeyDigest, channel: ChannelId) -> Result<Option<Grant>, AuthorityError> {
         let question = (key, channel);
-        for cache in [&self.grants, &self.refusals] {
+        for (cache, hit) in [(&self.grants, Lookup::Granted), (&self.refusals, Lookup::Refused)] {
             if let Some(known) = cache.get(&question).await {
                 if self.changes.leave_valid(&known, channel) {
+                    self.metrics.lookups_total.of(hit).increment(1);
                     return Ok(known.grant);
                 }
                 cache.invalidate(&question).await;
             }
         }
+        let asked = self.ask(question).await;
+        let result = if asked.is_ok() { Lookup::Missed } else { Lookup::Failed };
+        self.metrics.lookups_total.of(result).increment(1);
+        asked
+    }
+
+    /// Asks the authority, and keeps the answer.
+    async fn ask(&self, question: Question) -> Result<Option<Grant>, AuthorityError> {
+        let (key, channel) = question;
         for _ in 0..LOADS_MAX {
             let known = match self.grants.try_get_with(question, self.load(question)).await {
                 Ok(known) => known,
                 Err(not_granted) => match &*not_granted {
                     NotGranted::Refused(known) => known.clone(),
-                    NotGranted::Unavailable(error) => return Err(AuthorityError(error.to_string().into())),
+                    NotGranted::Unavailable(error) => {
+                        return Err(AuthorityError(Chain(&*error.0).to_string().into()));
+                    }
                 },
             };
             if self.changes.leave_valid(&known, channel) {

@@ -106,6 +106,11 @@ impl ApiError {
         self
     }
 
+    /// Whether it is the refusal that programs know by this name.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.body.code == Some(code)
+    }
+
     /// The status it will answer.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -1,4 +1,5 @@
-//! What every process of Thalweg has: API errors, the clock, access look-up, the change feed, and the HTTP server.
+//! What every process of Thalweg has: API errors, the clock, access look-up, the change feed, the HTTP server, logs, metrics
+//! and health.
 //!
 //! Nothing here knows a route, a table or a file format: services are built from these parts, and depend on no
 //! other service.
@@ -12,7 +13,10 @@ pub mod error;
 pub mod extract;
 pub mod feed;
 pub mod health;
+pub mod metrics;
 pub mod rate;
+pub mod request_id;
+pub mod requests;
 pub mod server;
 pub mod telemetry;
 

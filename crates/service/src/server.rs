@@ -55,6 +55,7 @@ pub use self::deadline::BodyTimedOut;
 use self::admission::{Admission, Place};
 use self::stream::Impatient;
 use crate::client_address::Proxies;
+use crate::metrics::{ConnectionMetrics, Open};
 
 /// How the listener treats its connections.
 #[derive(Debug, Clone)]
@@ -73,6 +74,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Proxies,
     /// How long a stop waits for requests in flight.
     pub drain_max: Duration,
+    /// What counts its connections.
+    pub metrics: ConnectionMetrics,
 }
 
 impl Default for ServerConfig {
@@ -85,6 +88,7 @@ impl Default for ServerConfig {
             connections_per_address_max: None,
             trusted_proxies: Proxies::default(),
             drain_max: Duration::from_secs(20),
+            metrics: ConnectionMetrics::default(),
         }
     }
 }
@@ -108,13 +112,14 @@ const NOTICE: Duration = Duration::from_secs(1);
 pub async fn serve(listener: TcpListener, router: Router, config: ServerConfig, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let abandon = CancellationToken::new();
-    let drain_max = config.drain_max;
+    let (drain_max, metrics) = (config.drain_max, config.metrics.clone());
     let admission = Admission::new(config.connections_max, config.connections_per_address_max);
     let server = Arc::new(Server { router, config, stopping: shutdown.clone(), abandon: abandon.clone() });
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &admission)).await {
         match accepted {
             Ok(accepted) => server.take(accepted, &graceful),
             Err(error) => {
+                metrics.accept_errors_total.increment(1);
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -159,6 +164,7 @@ impl Server {
     /// Serves a connection, unless its address has too many.
     fn take(self: &Arc<Self>, (stream, peer, place): Accepted, graceful: &GracefulShutdown) {
         if let Some(place) = place.for_peer(peer.ip(), &self.config.trusted_proxies) {
+            let place = (place, self.config.metrics.opened());
             tokio::spawn(Arc::clone(self).connection(stream, peer, place, graceful.watcher()));
         }
     }
@@ -167,7 +173,7 @@ impl Server {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        place: Place,
+        place: (Place, Open),
         watcher: Watcher,
     ) {
         let server = Arc::clone(&self);

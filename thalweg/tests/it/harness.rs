@@ -22,8 +22,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) base: String,
     data: Option<TempDir>,
-    /// Disconnected when the process has ended.
-    running: Receiver<()>,
+    /// Disconnected when the process has ended, where its output is read.
+    running: Option<Receiver<()>>,
 }
 
 impl Server {
@@ -65,7 +65,41 @@ impl Server {
             }
         });
         let base = base.recv_timeout(PATIENCE).expect("the server prints its address once it listens");
-        Self { child, base, data: None, running }
+        Self { child, base, data: None, running: Some(running) }
+    }
+
+    /// Starts a fresh server whose standard output and error go into files, see [`Server::recorded`].
+    pub(crate) fn start_recorded(arguments: &[&str]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let file = |name| std::fs::File::create(data.path().join(name)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path().join("data"))
+            .args(arguments)
+            .env("THALWEG_ADMIN_EMAIL", ADMIN_EMAIL)
+            .env("THALWEG_ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap();
+        let mut server = Self { child, base: String::new(), data: Some(data), running: None };
+        let deadline = Instant::now() + PATIENCE;
+        while server.base.is_empty() {
+            assert!(Instant::now() < deadline, "it does not listen: {}", server.recorded("stderr"));
+            let output = server.recorded("stdout");
+            let words =
+                output.split_inclusive(char::is_whitespace).filter(|word| word.ends_with([' ', '\n']));
+            let address = words.map(str::trim).find(|word| word.starts_with("http://127.0.0.1:"));
+            server.base = address.unwrap_or_default().to_owned();
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    /// What a recorded server wrote so far: `stdout` or `stderr`.
+    pub(crate) fn recorded(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.data.as_ref().unwrap().path().join(name)).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Where its data is.
@@ -111,8 +145,10 @@ impl Server {
 
     /// Waits until the process has ended: its exit code, if it was not killed by a signal.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        let ended = self.running.recv_timeout(PATIENCE);
-        assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the server still runs");
+        if let Some(running) = &self.running {
+            let ended = running.recv_timeout(PATIENCE);
+            assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the server still runs");
+        }
         self.child.wait().unwrap().code()
     }
 

@@ -17,6 +17,7 @@ mod filters;
 mod first_message;
 mod junk;
 mod kills;
+mod operation;
 mod overload;
 mod rates;
 mod raw;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::senml::Format;
 use domain::{ChannelId, ChannelProfile, Entry, Lane, Position, Protocol, ReceivedAt, Subtopic, ThingId};
+use instruments::Registry;
 use log::{BatchLimits, EmbeddedLog, Log};
 use store::suite::Flaky;
 use store::{CountLevel, EmbeddedStore, Store};
 use tempfile::TempDir;
-use thalweg_writer::{Config, GROUP, Parts, run};
+use thalweg_writer::{Config, GROUP, Parts, Status, WriterMetrics, run};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,7 @@ struct World {
     _directory: TempDir,
     log: Arc<EmbeddedLog>,
     store: Arc<Flaky>,
+    metrics: Registry,
 }
 
 impl World {
@@ -30,14 +32,24 @@ impl World {
         let store = EmbeddedStore::open(&directory.path().join("store"), Default::default()).unwrap();
         let resume = store.resume_after().await.unwrap();
         let (log, _) = EmbeddedLog::open(&directory.path().join("log"), Default::default(), &resume).unwrap();
-        Self { _directory: directory, log: Arc::new(log), store: Arc::new(Flaky::new(Arc::new(store), 0)) }
+        Self {
+            _directory: directory,
+            log: Arc::new(log),
+            store: Arc::new(Flaky::new(Arc::new(store), 0)),
+            metrics: Registry::new(),
+        }
     }
 
     /// Starts a writer that tries again at once and commits soon.
     fn write(&self) -> (JoinHandle<()>, CancellationToken) {
         let moment = Duration::from_millis(1);
         let config = Config { commit_interval: moment, retry: (moment, moment), ..Config::default() };
-        let parts = Parts { log: Arc::clone(&self.log) as _, store: Arc::clone(&self.store) as _ };
+        let parts = Parts {
+            log: Arc::clone(&self.log) as _,
+            store: Arc::clone(&self.store) as _,
+            metrics: WriterMetrics::register(&self.metrics),
+            status: Status::default(),
+        };
         let stop = CancellationToken::new();
         let running = run(config, parts, stop.clone());
         (tokio::spawn(async move { running.await.unwrap() }), stop)
@@ -108,6 +120,9 @@ async fn a_store_that_is_away_is_waited_for_and_nothing_is_dropped() {
     stop.cancel();
     writer.await.unwrap();
     assert!(world.log.dead_letters(0, 10).await.unwrap().is_empty(), "an outage buries nothing");
+    let text = world.metrics.render();
+    assert!(text.contains("writer_retries_total{step=\"append\"} 25\n"), "{text}");
+    assert!(text.contains("writer_records_total 60\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,6 +167,8 @@ async fn an_entry_that_can_never_be_stored_is_buried_with_its_reason_and_the_res
     writer.await.unwrap();
     let letters = world.log.dead_letters(0, 10).await.unwrap();
     assert_eq!(letters.len(), 1, "{letters:?}");
+    let text = world.metrics.render();
+    assert!(text.contains("writer_dead_letters_total{reason=\"malformed\"} 1\n"), "{text}");
     assert_eq!(world.uncommitted().await, 0);
 }
 

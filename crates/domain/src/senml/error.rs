@@ -57,6 +57,27 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 17] = [
+        Self::Malformed,
+        Self::NotAPack,
+        Self::EmptyPack,
+        Self::TooLarge,
+        Self::BadRecord,
+        Self::BadType,
+        Self::DuplicateField,
+        Self::NoValue,
+        Self::ManyValues,
+        Self::BadName,
+        Self::BadUnit,
+        Self::BadNumber,
+        Self::TimeRange,
+        Self::BadData,
+        Self::MustUnderstand,
+        Self::UnsupportedVersion,
+        Self::VersionChange,
+    ];
+
     /// The code as the API shows it.
     pub const fn as_str(self) -> &'static str {
         match self {

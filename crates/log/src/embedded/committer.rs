@@ -3,6 +3,7 @@
 //! It never answers before the sync, and never writes again after a write whose outcome nobody can know.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use crate::contract::AppendError;
 use crate::embedded::format::seal_frames;
 use crate::embedded::queue::{Queue, Request};
 use crate::embedded::writer::{Group, SegmentWriter, WriteFailure};
+use crate::metrics::LogMetrics;
 
 #[derive(Debug)]
 pub(crate) struct Committer {
@@ -19,6 +21,7 @@ pub(crate) struct Committer {
     /// The offset behind the last durable entry, for readers to wait on.
     pub(crate) durable: watch::Sender<u64>,
     pub(crate) group_bytes_max: usize,
+    pub(crate) metrics: LogMetrics,
 }
 
 /// Capacity that the buffer of a group keeps: a rare large group must not hold its memory for ever.
@@ -63,9 +66,18 @@ impl Committer {
         }
         let end_offset = seal_frames(buffer, first, seed);
         let newest_received = group.iter().map(|request| request.newest_received).max();
+        let began = Instant::now();
         self.writer.write(&Group { frames: buffer, end_offset, newest_received })?;
         self.durable.send_replace(end_offset);
+        self.measure(end_offset - first, buffer.len(), began);
         Ok(first)
+    }
+
+    fn measure(&self, entries: u64, bytes: usize, began: Instant) {
+        self.metrics.group_sync_seconds.record(began.elapsed());
+        self.metrics.group_entries.record(entries as f64);
+        self.metrics.appended_entries_total.increment(entries);
+        self.metrics.appended_bytes_total.increment(bytes as u64);
     }
 
     fn answer(&self, group: &mut Vec<Request>, outcome: Result<u64, WriteFailure>) {

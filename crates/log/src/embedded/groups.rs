@@ -88,6 +88,11 @@ impl Groups {
         self.lock().values().map(|group| group.next()).min()
     }
 
+    /// The first offset that a group has not committed, if it is known.
+    pub(crate) fn next_of(&self, name: &str) -> Option<u64> {
+        self.lock().get(name).map(|group| group.next())
+    }
+
     /// The least offset that no group has committed or passed.
     pub(crate) fn furthest(&self) -> u64 {
         self.lock().values().map(|group| group.next()).max().unwrap_or(0)

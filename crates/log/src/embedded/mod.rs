@@ -40,6 +40,7 @@ pub use walk::Extent;
 
 use crate::contract::{AppendError, DeadLetter, Log, LogError, Subscription, Undeliverable};
 use crate::disk::{DirectoryLock, Disk, RealDisk};
+use crate::metrics::LogMetrics;
 use committer::Committer;
 use format::encode_frame;
 use groups::Groups;
@@ -56,6 +57,7 @@ pub struct EmbeddedLog {
     shared: Arc<Shared>,
     letters: Arc<Letters>,
     durable: watch::Receiver<u64>,
+    metrics: LogMetrics,
     committer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -98,7 +100,20 @@ impl EmbeddedLog {
         config: EmbeddedConfig,
         resume: &[Position],
     ) -> Result<(Self, OpenReport), LogError> {
-        Self::open_on(Arc::new(RealDisk), dir, config, resume)
+        Self::open_measured(dir, config, resume, LogMetrics::default())
+    }
+
+    /// [`EmbeddedLog::open`] of a log that measures what it does.
+    ///
+    /// # Errors
+    /// As [`EmbeddedLog::open`].
+    pub fn open_measured(
+        dir: &Path,
+        config: EmbeddedConfig,
+        resume: &[Position],
+        metrics: LogMetrics,
+    ) -> Result<(Self, OpenReport), LogError> {
+        Self::open_with(Arc::new(RealDisk), dir, config, resume, metrics)
     }
 
     /// [`EmbeddedLog::open`] on another disk than that of this machine.
@@ -110,6 +125,16 @@ impl EmbeddedLog {
         dir: &Path,
         config: EmbeddedConfig,
         resume: &[Position],
+    ) -> Result<(Self, OpenReport), LogError> {
+        Self::open_with(disk, dir, config, resume, LogMetrics::default())
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: EmbeddedConfig,
+        resume: &[Position],
+        metrics: LogMetrics,
     ) -> Result<(Self, OpenReport), LogError> {
         config.check()?;
         let failed = |error| LogError::new(format!("opening the log in {}", dir.display()), error);
@@ -157,6 +182,7 @@ impl EmbeddedLog {
             writer: opened.writer,
             durable: durable_sender,
             group_bytes_max: shared.config.group_bytes_max,
+            metrics: metrics.clone(),
         };
         let retaining = Arc::clone(&shared);
         let committer = std::thread::Builder::new()
@@ -167,6 +193,7 @@ impl EmbeddedLog {
             shared,
             letters: Arc::new(letters),
             durable,
+            metrics,
             committer: tokio::sync::Mutex::new(Some(committer)),
         };
         Ok((log, report))
@@ -185,6 +212,16 @@ impl EmbeddedLog {
     /// Bytes that segments and dead letters take.
     pub fn bytes_on_disk(&self) -> u64 {
         self.shared.segments.bytes_on_disk() + self.letters.bytes_on_disk()
+    }
+
+    /// Bytes of entries that wait for the disk, or are being written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.shared.queue.bytes()
+    }
+
+    /// The first offset that a consumer group has not committed, if there is such a group.
+    pub fn committed(&self, group: &str) -> Option<u64> {
+        self.shared.groups.next_of(group)
     }
 
     /// The newest reception in the log.
@@ -226,22 +263,7 @@ impl EmbeddedLog {
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Position>, AppendError> {
-        let Some(newest_received) = entries.iter().map(|entry| entry.received.as_micros()).max() else {
-            return Ok(Vec::new());
-        };
-        let frames = self.encode(&entries)?;
-        if !self.has_room(frames.len()) {
-            return Err(AppendError::Busy);
-        }
-        let (answer, answered) = oneshot::channel();
-        let count = entries.len();
-        drop(entries);
-        self.shared.queue.push(Request { frames, entries: count, newest_received, answer })?;
-        let first = answered.await.unwrap_or_else(|_| {
-            let source = "the thread that writes the log ended".into();
-            Err(AppendError::Unknown { entries: count, source })
-        })?;
-        Ok((first..).take(count).map(|offset| Position { lane: LANE, offset }).collect())
+        self.append_durably(entries).await.inspect_err(|error| self.metrics.refused(error))
     }
 
     async fn subscribe(&self, group: &str, resume: &[Position]) -> Result<Box<dyn Subscription>, LogError> {
@@ -298,6 +320,25 @@ impl Log for EmbeddedLog {
 }
 
 impl EmbeddedLog {
+    async fn append_durably(&self, entries: Vec<Entry>) -> Result<Vec<Position>, AppendError> {
+        let Some(newest_received) = entries.iter().map(|entry| entry.received.as_micros()).max() else {
+            return Ok(Vec::new());
+        };
+        let frames = self.encode(&entries)?;
+        if !self.has_room(frames.len()) {
+            return Err(AppendError::Busy);
+        }
+        let (answer, answered) = oneshot::channel();
+        let count = entries.len();
+        drop(entries);
+        self.shared.queue.push(Request { frames, entries: count, newest_received, answer })?;
+        let first = answered.await.unwrap_or_else(|_| {
+            let source = "the thread that writes the log ended".into();
+            Err(AppendError::Unknown { entries: count, source })
+        })?;
+        Ok((first..).take(count).map(|offset| Position { lane: LANE, offset }).collect())
+    }
+
     fn encode(&self, entries: &[Entry]) -> Result<BytesMut, AppendError> {
         /// What an entry's headers take at most, nearly always: the buffer then never moves.
         const HEADERS_BYTES: usize = 96;
