@@ -9,6 +9,7 @@ mod access;
 mod browsers;
 mod config;
 mod crowd;
+mod canaries;
 mod damage;
 mod demo;
 mod edge;
