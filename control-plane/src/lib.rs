@@ -2,7 +2,7 @@
 //!
 //! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks one thing, to
 //! purge what belonged to an entity that is gone. Other services ask it through [`Authority`], and are told of changes
-//! through the [`Feed`]; an answered change is in force.
+//! through the [`Feed`](service::feed::Feed); an answered change is in force.
 
 mod access;
 mod api;
