@@ -1,5 +1,10 @@
 //! The embedded store against the contract, against the model, and against its own files.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on may panic anywhere, also in what tests share"
+)]
+
 mod batches;
 mod format;
 mod history;
