@@ -61,7 +61,8 @@ async fn nothing_comes_out(filter: &str) {
     };
     thing.until_stored(1).await;
     let pages = [scrape(&server, "/metrics").await, scrape(&server, "/readyz?verbose").await];
-    assert!(server.terminate().success());
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
 
     let (out, log) = (server.recorded("stdout"), server.recorded("stderr"));
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "every line is JSON");

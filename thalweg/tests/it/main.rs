@@ -7,9 +7,9 @@ mod harness;
 
 mod access;
 mod browsers;
+mod canaries;
 mod config;
 mod crowd;
-mod canaries;
 mod damage;
 mod demo;
 mod edge;
