@@ -1,7 +1,7 @@
 //! Moves entries from the log into the store: resolves packs, stores their records in batches, commits what is stored.
 //!
 //! Never drops an entry: one that can't be stored ever goes to the dead letters with its reason, a store that is down
-//! is waited for, and an entry of a newer version stops the writer until it is upgraded.
+//! is waited for, and an entry of a newer version stops its lane until the writer is upgraded.
 
 mod metrics;
 mod resolve;
@@ -138,10 +138,10 @@ impl Writer {
         }
     }
 
-    /// Buries what can't be stored and stores the rest, as often as it takes. `false`: stopped, or nothing behind this
-    /// batch may be written.
+    /// Buries what can't be stored and stores the rest, as often as it takes. A lane with an entry of a newer version goes
+    /// no further. `false`: stopped.
     async fn keep(&mut self, resolved: Resolved, read: Instant) -> bool {
-        let Resolved { rows, positions, dead, damaged, oldest, obstacle } = resolved;
+        let Resolved { rows, positions, dead, damaged, oldest, obstacles } = resolved;
         let records = rows.len();
         self.parts.metrics.damaged_total.increment(damaged);
         let stored =
@@ -156,12 +156,12 @@ impl Writer {
                 None => self.stored.push(position),
             }
         }
-        let Some((position, obstacle)) = obstacle else { return true };
-        tracing::error!(?position, %obstacle, "the writer stops here until this program is upgraded; nothing is lost");
-        self.parts.status.waits_for_upgrade();
-        self.commit().await;
-        self.shutdown.cancelled().await;
-        false
+        for (position, obstacle) in obstacles {
+            tracing::error!(?position, %obstacle, "this lane stops here until this program is upgraded; nothing is lost");
+            self.subscription.withhold(position);
+            self.parts.status.waits_for_upgrade();
+        }
+        true
     }
 
     fn measure(&self, records: usize, oldest: Option<ReceivedAt>, read: Instant) {

@@ -20,8 +20,8 @@ pub(crate) struct Resolved {
     pub(crate) damaged: u64,
     /// Reception of the oldest entry.
     pub(crate) oldest: Option<ReceivedAt>,
-    /// What ended the batch early.
-    pub(crate) obstacle: Option<Obstacle>,
+    /// Where lanes go no further: nothing of them from there on is in the rest.
+    pub(crate) obstacles: Vec<Obstacle>,
 }
 
 /// An entry that can never be stored, and the code of its fault.
@@ -40,12 +40,17 @@ pub(crate) async fn in_background(batch: Batch, limits: PackLimits) -> Resolved 
 
 fn resolve(mut batch: Batch, limits: &PackLimits) -> Resolved {
     let mut resolved = Resolved::default();
-    let newer = |delivery: &Delivery| matches!(delivery.entry, Err(Undeliverable::UnknownVersion(_)));
-    if let Some(at) = batch.deliveries.iter().position(newer) {
-        let position = batch.deliveries[at].position;
-        resolved.obstacle = batch.deliveries[at].entry.clone().err().map(|obstacle| (position, obstacle));
-        batch.deliveries.truncate(at);
-    }
+    batch.deliveries.retain(|Delivery { position, entry }| {
+        let is_behind = resolved.obstacles.iter().any(|(at, _)| at.lane == position.lane);
+        match entry {
+            _ if is_behind => false,
+            Err(newer @ Undeliverable::UnknownVersion(_)) => {
+                resolved.obstacles.push((*position, newer.clone()));
+                false
+            }
+            _ => true,
+        }
+    });
     resolved.positions = batch.last_positions();
     let mut scratch = Scratch::default();
     for Delivery { position, entry } in batch.deliveries {
@@ -111,7 +116,7 @@ mod tests {
         assert_eq!(resolved.positions, [Position { lane: Lane(0), offset: 6 }]);
         assert_eq!(resolved.dead.len(), 1);
         assert_eq!(resolved.dead[0].letter.position.offset, 5);
-        assert!(resolved.obstacle.is_none());
+        assert!(resolved.obstacles.is_empty());
     }
 
     #[test]
@@ -123,11 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_a_newer_version_ends_the_batch_before_it() {
+    fn an_entry_of_a_newer_version_ends_its_lane_before_it_and_no_other() {
         let newer = Undeliverable::UnknownVersion(9);
-        let batch = Batch { deliveries: vec![at(1, Ok(GOOD)), at(2, Err(newer.clone())), at(3, Ok(GOOD))] };
+        let mut other = at(7, Ok(GOOD));
+        other.position.lane = Lane(1);
+        let batch = Batch {
+            deliveries: vec![at(1, Ok(GOOD)), at(2, Err(newer.clone())), other.clone(), at(3, Ok(GOOD))],
+        };
         let resolved = resolve(batch, &PackLimits::default());
-        assert_eq!((resolved.rows.len(), resolved.positions[0].offset), (2, 1));
-        assert_eq!(resolved.obstacle, Some((Position { lane: Lane(0), offset: 2 }, newer)));
+        let lane_0 = |offset| Position { lane: Lane(0), offset };
+        assert_eq!((resolved.rows.len(), resolved.positions), (4, vec![lane_0(1), other.position]));
+        assert_eq!(resolved.obstacles, [(lane_0(2), newer)]);
     }
 }

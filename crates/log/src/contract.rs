@@ -23,7 +23,8 @@ pub trait Log: Send + Sync + 'static {
     /// [`AppendError`]: whether a retry may write the entries twice.
     async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Position>, AppendError>;
 
-    /// Joins a consumer group. In each lane the group goes on behind the later of its committed position and the one
+    /// Joins a consumer group. Its lanes are spread over its consumers, where the log allows more than one at a time. A
+    /// lane that moves to another consumer is delivered to it from the commit on, and no more to the one before. In each lane the group goes on behind the later of its committed position and the one
     /// in `resume`, which a consumer that keeps its positions beside its results passes; where neither is known, at
     /// the oldest entry.
     ///
@@ -54,13 +55,17 @@ pub trait Subscription: Send {
     async fn next_batch(&mut self, limits: &BatchLimits) -> Result<Batch, LogError>;
 
     /// Commits everything up to and including these positions, one per lane. Survives a crash when it answers; a
-    /// position behind the committed one changes nothing.
+    /// position behind the committed one changes nothing, nor does one of a lane that another consumer has taken over.
     ///
     /// # Errors
     /// [`LogError`] if it could not be kept: commit again, or have the entries again after a restart.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError>;
 
-    /// Entries that are appended but not delivered yet, over all lanes.
+    /// Delivers nothing more of this lane from this position on, for a consumer that may not go on there. The lane is
+    /// delivered from the group's commit again to the next subscription, or to the consumer that takes it over.
+    fn withhold(&mut self, from: Position);
+
+    /// Entries of this consumer's lanes that are appended but not delivered yet, and those withheld.
     fn backlog(&self) -> u64;
 }
 

@@ -45,6 +45,7 @@ macro_rules! contract {
             limits_hold
             a_lingering_consumer_gets_a_fuller_batch
             the_backlog_is_what_was_not_delivered
+            a_withheld_lane_delivers_nothing_from_there_on
             dead_letters_are_kept
             a_closed_log_takes_nothing
         );
@@ -189,7 +190,7 @@ pub async fn entries_return_until_they_are_committed(site: &dyn Site) {
         assert_eq!(read(subscription.as_mut(), 10).await.len(), 10);
     }
     let mut subscription = log.subscribe("g", &[]).await.unwrap();
-    let first = read_limited(subscription.as_mut(), 4).await;
+    let first = read_only(subscription.as_mut(), 4).await;
     subscription.commit(&last_positions(&first)).await.unwrap();
     drop(subscription);
     let rest = read(log.subscribe("g", &[]).await.unwrap().as_mut(), 6).await;
@@ -202,7 +203,7 @@ pub async fn a_commit_survives_a_reopen(site: &dyn Site) {
     let log = site.open().await;
     log.append(numbered(1, 0..10)).await.unwrap();
     let mut subscription = log.subscribe("g", &[]).await.unwrap();
-    let first = read_limited(subscription.as_mut(), 7).await;
+    let first = read_only(subscription.as_mut(), 7).await;
     subscription.commit(&last_positions(&first)).await.unwrap();
     drop(subscription);
     log.close().await;
@@ -335,10 +336,30 @@ pub async fn the_backlog_is_what_was_not_delivered(site: &dyn Site) {
     log.append(numbered(1, 0..10)).await.unwrap();
     let mut subscription = log.subscribe("g", &[]).await.unwrap();
     assert_eq!(subscription.backlog(), 10);
-    let read = read_limited(subscription.as_mut(), 4).await;
-    assert_eq!(subscription.backlog(), 10 - read.len() as u64);
+    read_only(subscription.as_mut(), 4).await;
+    assert_eq!(subscription.backlog(), 6);
     drop(subscription);
     log.close().await;
+}
+
+/// A consumer that withholds a lane gets nothing of it from there on, and the next one of its group does.
+pub async fn a_withheld_lane_delivers_nothing_from_there_on(site: &dyn Site) {
+    let log = site.open().await;
+    let positions = log.append(numbered(1, 0..10)).await.unwrap();
+    let mut subscription = log.subscribe("g", &[]).await.unwrap();
+    read_only(subscription.as_mut(), 6).await;
+    subscription.withhold(positions[2]);
+    assert_eq!(subscription.backlog(), 8, "what is withheld is not delivered");
+    subscription.commit(&positions[1..2]).await.unwrap();
+    drop(subscription);
+    let mut subscription = log.subscribe("g", &[]).await.unwrap();
+    let again = read(subscription.as_mut(), 8).await;
+    assert_eq!(again.iter().map(|(position, _)| *position).collect::<Vec<_>>(), positions[2..]);
+    // Withheld before it was read: who waits sees nothing of it, only the end of the log.
+    log.append(numbered(1, 10..12)).await.unwrap();
+    subscription.withhold(Position { offset: positions[9].offset + 1, ..positions[9] });
+    let (waiting, ()) = tokio::join!(subscription.next_batch(&ANY), log.close());
+    assert!(waiting.is_err(), "{waiting:?}");
 }
 
 /// Burying answers, with and without letters, and does not disturb the log.
@@ -373,14 +394,14 @@ pub async fn a_closed_log_takes_nothing(site: &dyn Site) {
     assert!(log.subscribe("other", &[]).await.is_err());
 }
 
-async fn read_limited(subscription: &mut dyn Subscription, entries: usize) -> Vec<(Position, Entry)> {
-    let limits = BatchLimits { entries_max: entries, ..ANY };
-    let mut read = Vec::new();
-    while read.is_empty() {
+/// Reads exactly so many entries, though more may be there.
+async fn read_only(subscription: &mut dyn Subscription, count: usize) -> Vec<(Position, Entry)> {
+    let mut entries = Vec::new();
+    while entries.len() < count {
+        let limits = BatchLimits { entries_max: count - entries.len(), ..ANY };
         let batch = subscription.next_batch(&limits).await.unwrap();
-        read.extend(
-            batch.deliveries.into_iter().map(|delivery| (delivery.position, delivery.entry.unwrap())),
-        );
+        let whole = |delivery: crate::Delivery| (delivery.position, delivery.entry.unwrap());
+        entries.extend(batch.deliveries.into_iter().map(whole));
     }
-    read
+    entries
 }

@@ -29,6 +29,8 @@ pub(crate) struct EmbeddedSubscription {
     ready_bytes: usize,
     /// The first offset that was not returned yet.
     next: u64,
+    /// Nothing from this offset on is returned.
+    withheld_from: Option<u64>,
 }
 
 impl EmbeddedSubscription {
@@ -41,7 +43,17 @@ impl EmbeddedSubscription {
         let next = group.group().next().max(resumed.unwrap_or(0));
         let reader = Reader::new(Arc::clone(&shared.segments), next);
         let closed = shared.closed.subscribe();
-        Self { shared, group, durable, closed, reader, ready: VecDeque::new(), ready_bytes: 0, next }
+        Self {
+            shared,
+            group,
+            durable,
+            closed,
+            reader,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            next,
+            withheld_from: None,
+        }
     }
 
     /// Waits until there is at least one delivery, then until there are enough or the linger is over.
@@ -51,7 +63,8 @@ impl EmbeddedSubscription {
             if *self.closed.borrow() {
                 return Err(LogError::new("reading the log", "the log is closed"));
             }
-            let end = *self.durable.borrow_and_update();
+            let durable = *self.durable.borrow_and_update();
+            let end = self.withheld_from.map_or(durable, |from| from.min(durable));
             if self.reader.next() < end && !self.has_enough(limits) {
                 self.read_on(limits).await?;
                 continue;
@@ -86,8 +99,11 @@ impl EmbeddedSubscription {
         })
         .await?;
         self.reader = reader;
-        for item in items {
-            let delivery = delivery(item);
+        let withheld_from = self.withheld_from.unwrap_or(u64::MAX);
+        for delivery in items.into_iter().map(delivery) {
+            if delivery.position.offset >= withheld_from {
+                break;
+            }
             self.ready_bytes += pack_bytes(&delivery);
             self.ready.push_back(delivery);
         }
@@ -140,6 +156,16 @@ impl Subscription for EmbeddedSubscription {
             Ok(())
         })
         .await
+    }
+
+    fn withhold(&mut self, from: Position) {
+        if from.lane != LANE {
+            return;
+        }
+        self.withheld_from = Some(from.offset);
+        self.next = self.next.min(from.offset);
+        self.ready.retain(|delivery| delivery.position.offset < from.offset);
+        self.ready_bytes = self.ready.iter().map(pack_bytes).sum();
     }
 
     fn backlog(&self) -> u64 {
