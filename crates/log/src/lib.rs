@@ -5,6 +5,7 @@
 mod contract;
 pub mod disk;
 mod embedded;
+mod kafka;
 mod metrics;
 #[cfg(feature = "testing")]
 pub mod simulated;
@@ -17,4 +18,5 @@ pub use contract::{
 pub use embedded::{
     DamageFound, EmbeddedConfig, EmbeddedLog, Extent, OpenReport, Retained, StoredLetter, TornTail, format,
 };
+pub use kafka::{KafkaConfig, KafkaLog};
 pub use metrics::{LogMetrics, Refusal};

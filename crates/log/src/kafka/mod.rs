@@ -1,0 +1,147 @@
+//! The log on Kafka: entries in a topic that several brokers keep, a lane for each of its partitions.
+//!
+//! * An append is answered once `in_sync_min` brokers have the entry: durable by replication, not by a sync of a disk.
+//! * A retry of the client never writes twice; one of the caller may.
+//! * Lanes of a group are spread over its consumers, and move when one comes or goes. A lane that has moved is delivered
+//!   again from the group's commit.
+//! * Without brokers, appends answer [`AppendError`] within `delivery_timeout`, and at once when that has gone on for
+//!   `stall_after`; subscriptions wait. Both go on by themselves.
+//! * Brokers delete by age, whether or not a group has read: what it misses is delivered as damage.
+//!
+//! It never reads what a pack says, and keeps nothing on this machine.
+
+mod config;
+mod lanes;
+mod member;
+mod producer;
+mod record;
+mod subscription;
+mod telling;
+mod topics;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{Entry, Position};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::KafkaConfig;
+
+use crate::contract::{AppendError, DeadLetter, Log, LogError, Subscription};
+use member::Member;
+use producer::Sender;
+use record::Outgoing;
+use subscription::KafkaSubscription;
+
+/// How long a group may take to give a new consumer its lanes, beyond the session of one that has died in it.
+const JOINED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A log in the topics of a Kafka cluster.
+pub struct KafkaLog {
+    config: KafkaConfig,
+    dead_letters: String,
+    lanes: u32,
+    sender: std::sync::Arc<Sender>,
+    closed: CancellationToken,
+    members: TaskTracker,
+}
+
+impl KafkaLog {
+    /// Reaches the brokers, and makes the topics where they are missing.
+    ///
+    /// # Errors
+    /// [`LogError`] if the settings make no sense, if no broker answers, or if the topics can't be made.
+    pub async fn open(config: KafkaConfig) -> Result<Self, LogError> {
+        config.check()?;
+        let lanes = topics::ensure(&config).await?;
+        if lanes != config.lanes {
+            tracing::warn!(
+                lanes,
+                configured = config.lanes,
+                topic = config.topic,
+                "the topic has another number of lanes and keeps it"
+            );
+        }
+        Ok(Self {
+            dead_letters: config.dead_letters(),
+            lanes,
+            sender: std::sync::Arc::new(Sender::new(&config)?),
+            closed: CancellationToken::new(),
+            members: TaskTracker::new(),
+            config,
+        })
+    }
+
+    /// How many lanes the log has.
+    pub fn lanes(&self) -> u32 {
+        self.lanes
+    }
+
+    /// Entries that were given to the client and that no broker has answered for yet.
+    pub fn entries_in_flight(&self) -> usize {
+        self.sender.entries_in_flight()
+    }
+
+    async fn send(&self, topic: &str, outgoing: Vec<Outgoing>) -> Result<Vec<Position>, AppendError> {
+        if self.closed.is_cancelled() {
+            return Err(AppendError::Closed);
+        }
+        if outgoing.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.sender.send(topic, outgoing).await
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Position>, AppendError> {
+        self.send(&self.config.topic, entries.iter().map(Outgoing::entry).collect()).await
+    }
+
+    async fn subscribe(&self, group: &str, resume: &[Position]) -> Result<Box<dyn Subscription>, LogError> {
+        let context = || format!("subscribing as consumer group {group:?}");
+        if self.closed.is_cancelled() {
+            return Err(LogError::new(context(), "the log is closed"));
+        }
+        let stop = self.closed.child_token();
+        let (member, commits) = Member::join(&self.config, group, resume, stop.clone(), &self.members)?;
+        // Made before it waits: dropped with this future, it ends the member.
+        let subscription = KafkaSubscription { member, commits, stop };
+        let joined = tokio::time::timeout(JOINED_WITHIN + self.config.session_timeout, subscription.joined());
+        joined.await.map_err(|_| LogError::new(context(), "no broker gave it its lanes"))??;
+        Ok(Box::new(subscription))
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), AppendError> {
+        self.send(&self.dead_letters, letters.iter().map(Outgoing::letter).collect()).await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.closed.cancel();
+        let sender = std::sync::Arc::clone(&self.sender);
+        if let Err(error) = tokio::task::spawn_blocking(move || sender.flush()).await {
+            tracing::error!(%error, "closing the log failed");
+        }
+        self.members.close();
+        self.members.wait().await;
+    }
+}
+
+/// Consumers of a log that is dropped without being closed end by themselves.
+impl Drop for KafkaLog {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+impl fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLog")
+            .field("brokers", &self.config.brokers)
+            .field("topic", &self.config.topic)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+//! Entries on their way to the brokers, and their answers.
+//!
+//! What waits for brokers is bounded in bytes and in entries. Room is given back when the client has done with an entry,
+//! not when its caller stops waiting, so that no number of impatient callers makes the memory grow.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use domain::Position;
+use rdkafka::ClientContext;
+use rdkafka::Message;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::contract::{AppendError, LogError};
+use crate::kafka::config::KafkaConfig;
+use crate::kafka::record::{Outgoing, lane_of, offset_of};
+use crate::kafka::telling;
+
+/// What the client keeps of an entry beside its pack, about: key, headers, and where it goes.
+const MESSAGE_BYTES: usize = 768;
+
+type Client = ThreadedProducer<Deliveries>;
+
+/// Appends to the topics of one log.
+pub(crate) struct Sender {
+    config: KafkaConfig,
+    in_flight: Arc<InFlight>,
+    /// Another one from when the client said that it can do no more.
+    client: RwLock<Arc<Client>>,
+}
+
+impl Sender {
+    pub(crate) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
+        let client = RwLock::new(Arc::new(connect(config)?));
+        let in_flight = Arc::new(InFlight {
+            bytes_max: config.in_flight_bytes_max,
+            entries_max: config.in_flight_entries_max,
+            stall_after: config.stall_after,
+            now: Mutex::new(Now { bytes: 0, entries: 0, progress: Instant::now() }),
+        });
+        Ok(Self { config: config.clone(), in_flight, client })
+    }
+
+    /// Sends all of them, and answers when each is kept.
+    pub(crate) async fn send(
+        &self,
+        topic: &str,
+        outgoing: Vec<Outgoing>,
+    ) -> Result<Vec<Position>, AppendError> {
+        let count = outgoing.len();
+        let unknown = |source: KafkaError| AppendError::Unknown { entries: count, source: source.into() };
+        let rooms = self.in_flight.reserve(&outgoing)?;
+        let client = self.client();
+        let mut answers = Vec::with_capacity(count);
+        for (outgoing, room) in outgoing.into_iter().zip(rooms) {
+            match send_one(&client, topic, outgoing, room) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    self.replace_if_broken(&client);
+                    let is_untouched = answers.is_empty() && !is_too_long(&error);
+                    return Err(if is_untouched { AppendError::Busy } else { unknown(error) });
+                }
+            }
+        }
+        let mut positions = Vec::with_capacity(count);
+        for answer in answers {
+            match answer.await.unwrap_or(Err(KafkaError::Canceled)) {
+                Ok(position) => positions.push(position),
+                Err(error) => {
+                    self.replace_if_broken(&client);
+                    return Err(unknown(error));
+                }
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Waits until all that was sent is answered; blocks.
+    pub(crate) fn flush(&self) {
+        let client = self.client();
+        if let Err(error) = client.flush(self.config.delivery_timeout + Duration::from_secs(1)) {
+            tracing::warn!(%error, "entries were left without an answer from the brokers");
+        }
+    }
+
+    /// Entries that wait for the brokers.
+    pub(crate) fn entries_in_flight(&self) -> usize {
+        self.in_flight.now().entries
+    }
+
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// After some failures a client that promises not to write twice can't go on, and says so: another one can.
+    fn replace_if_broken(&self, broken: &Arc<Client>) {
+        let Some((code, reason)) = broken.client().fatal_error() else { return };
+        let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&client, broken) {
+            return;
+        }
+        match connect(&self.config) {
+            Ok(fresh) => {
+                tracing::warn!(%code, reason, "the client of the log could not go on and is replaced");
+                let old = std::mem::replace(&mut *client, Arc::new(fresh));
+                // The last one to drop it waits for what it still has to answer.
+                tokio::task::spawn_blocking(move || drop(old));
+            }
+            Err(error) => tracing::error!(error = %error.source, "the client of the log can't be replaced"),
+        }
+    }
+}
+
+fn connect(config: &KafkaConfig) -> Result<Client, LogError> {
+    let client = config.producer(Duration::ZERO);
+    Client::from_config_and_context(&client, Deliveries)
+        .map_err(|error| LogError::new("making a client of the brokers", error))
+}
+
+fn send_one(
+    client: &Client,
+    topic: &str,
+    outgoing: Outgoing,
+    room: Room,
+) -> Result<oneshot::Receiver<Result<Position, KafkaError>>, KafkaError> {
+    let (answer, answered) = oneshot::channel();
+    let record = BaseRecord::with_opaque_to(topic, Box::new(Ticket { answer, room }))
+        .key(&outgoing.key)
+        .payload(outgoing.payload.as_ref())
+        .headers(outgoing.headers)
+        .timestamp(outgoing.timestamp_millis);
+    client.send(record).map_err(|(error, _refused)| error)?;
+    Ok(answered)
+}
+
+fn is_too_long(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+/// Goes with an entry through the client and comes back with its answer.
+struct Ticket {
+    answer: oneshot::Sender<Result<Position, KafkaError>>,
+    room: Room,
+}
+
+/// Where the client answers.
+struct Deliveries;
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        telling::line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        telling::error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let Ticket { answer, room } = *ticket;
+        let result = match result {
+            Ok(message) if message.offset() >= 0 => {
+                room.in_flight.now().progress = Instant::now();
+                Ok(Position { lane: lane_of(message.partition()), offset: offset_of(message.offset()) })
+            }
+            // Kept before, and not known where: the broker no longer remembers what it told us.
+            Ok(_) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::DuplicateSequenceNumber)),
+            Err((error, _message)) => Err(error.clone()),
+        };
+        drop(room);
+        // Whoever asked may have stopped waiting.
+        let _ = answer.send(result);
+    }
+}
+
+/// How much waits for the brokers.
+#[derive(Debug)]
+struct InFlight {
+    bytes_max: usize,
+    entries_max: usize,
+    stall_after: Duration,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    bytes: usize,
+    entries: usize,
+    /// When an entry was last acknowledged, or the first of those that wait was sent.
+    progress: Instant,
+}
+
+impl InFlight {
+    /// Room for all of them, or for none. Where nothing is acknowledged any more there is none: callers are told at
+    /// once, and those that wait already find out when that is over.
+    fn reserve(self: &Arc<Self>, outgoing: &[Outgoing]) -> Result<Vec<Room>, AppendError> {
+        let bytes = |outgoing: &Outgoing| outgoing.payload.len() + MESSAGE_BYTES;
+        let wanted: usize = outgoing.iter().map(bytes).sum();
+        let mut now = self.now();
+        if now.entries == 0 {
+            now.progress = Instant::now();
+        } else if now.progress.elapsed() > self.stall_after {
+            return Err(AppendError::Busy);
+        }
+        if now.bytes + wanted > self.bytes_max || now.entries + outgoing.len() > self.entries_max {
+            return Err(AppendError::Busy);
+        }
+        now.bytes += wanted;
+        now.entries += outgoing.len();
+        let room = |outgoing| Room { in_flight: Arc::clone(self), bytes: bytes(outgoing) };
+        Ok(outgoing.iter().map(room).collect())
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One entry's part of what may be in flight; given back when dropped.
+#[derive(Debug)]
+struct Room {
+    in_flight: Arc<InFlight>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut now = self.in_flight.now();
+        now.bytes -= self.bytes;
+        now.entries -= 1;
+    }
+}
