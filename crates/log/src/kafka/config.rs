@@ -105,16 +105,18 @@ impl KafkaConfig {
         client
     }
 
-    /// A client that appends, and waits this long for more to send together.
-    pub(crate) fn producer(&self, linger: Duration) -> ClientConfig {
+    /// A client that appends.
+    pub(crate) fn producer(&self) -> ClientConfig {
         let mut client = self.client();
         client
             .set("enable.idempotence", "true")
             .set("acks", "all")
             // As other clients choose by default, so that they find a thing's entries where ours do.
             .set("partitioner", "murmur2_random")
-            .set("compression.type", "zstd")
-            .set("linger.ms", linger.as_millis().to_string())
+            .set("compression.type", "lz4")
+            // Nothing waits for more to come. While the few requests that a broker is sent at a time are unanswered what
+            // comes next gathers by itself: idle logs answer soon and busy ones group (benches/kafka.rs).
+            .set("linger.ms", "0")
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
             // Our own bounds refuse first: these only have to leave room for them.

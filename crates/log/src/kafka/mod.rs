@@ -121,12 +121,13 @@ impl Log for KafkaLog {
 
     async fn close(&self) {
         self.closed.cancel();
+        self.members.close();
         let sender = std::sync::Arc::clone(&self.sender);
-        if let Err(error) = tokio::task::spawn_blocking(move || sender.flush()).await {
+        let flushing = tokio::task::spawn_blocking(move || sender.flush());
+        let (flushed, ()) = tokio::join!(flushing, self.members.wait());
+        if let Err(error) = flushed {
             tracing::error!(%error, "closing the log failed");
         }
-        self.members.close();
-        self.members.wait().await;
     }
 }
 

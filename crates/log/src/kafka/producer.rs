@@ -116,8 +116,7 @@ impl Sender {
 }
 
 fn connect(config: &KafkaConfig) -> Result<Client, LogError> {
-    let client = config.producer(Duration::ZERO);
-    Client::from_config_and_context(&client, Deliveries)
+    Client::from_config_and_context(&config.producer(), Deliveries)
         .map_err(|error| LogError::new("making a client of the brokers", error))
 }
 

@@ -169,7 +169,17 @@ async fn an_outage_of_the_only_broker(harm: &'static str, heal: &'static str) {
             is_there |= delivery.position == behind;
         }
     }
-    log.close().await;
+    engines.act(harm, "kafka-1").await;
+    a_log_closes_without_brokers(&log).await;
+}
+
+/// With an append that waits and a consumer that is a member: a process that is told to end has 25 s.
+async fn a_log_closes_without_brokers(log: &Arc<KafkaLog>) {
+    let (waiting, closed) = tokio::join!(
+        log.append(vec![numbered(0, i64::MAX)]),
+        tokio::time::timeout(Duration::from_secs(25), log.close()),
+    );
+    assert!(waiting.is_err() && closed.is_ok(), "{waiting:?}, {closed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
