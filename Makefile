@@ -70,6 +70,7 @@ bench: build
 	$(CARGO) build --release --quiet --package thalweg-bench
 	$(RELEASE)/thalweg-pipeline-bench --server $(RELEASE)/thalweg
 	$(CARGO) bench --quiet --package thalweg-domain --package thalweg-log --package thalweg-service --package thalweg-store --package thalweg-control-plane --benches
+	deploy/engines with kafka -- $(CARGO) bench --quiet --package thalweg-log --features engines --bench kafka
 
 soak: build
 	$(CARGO) build --release --quiet --package thalweg-bench

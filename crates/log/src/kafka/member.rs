@@ -223,17 +223,12 @@ impl Polling {
     /// The client tries again by itself; only what a person has to look into is told to the consumer.
     fn tell(&self, error: KafkaError) {
         use RDKafkaErrorCode as Code;
-        let is_lasting = matches!(error, KafkaError::MessageConsumptionFatal(_))
-            || matches!(
-                error.rdkafka_error_code(),
-                Some(
-                    Code::UnknownTopicOrPartition
-                        | Code::UnknownTopic
-                        | Code::TopicAuthorizationFailed
-                        | Code::GroupAuthorizationFailed
-                        | Code::BadMessage
-                )
-            );
+        let is_lasting = match error.rdkafka_error_code() {
+            // Until it has its lanes it may ask a broker that has not yet heard of a topic that was just made.
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => self.member.state().joined,
+            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::BadMessage) => true,
+            _ => matches!(error, KafkaError::MessageConsumptionFatal(_)),
+        };
         if !is_lasting {
             tracing::warn!(%error, "reading the log is interrupted");
             return;
