@@ -18,7 +18,7 @@ pub(crate) struct Engines {
 impl Engines {
     pub(crate) async fn start(nodes: u16) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
-        let dir = TempDir::new().unwrap();
+        let dir = own_dir();
         let path = dir.path().to_owned();
         let nodes = nodes.to_string();
         let printed = blocking(move || run(&path, &["start", "kafka", "--nodes", &nodes])).await;
@@ -38,6 +38,13 @@ impl Drop for Engines {
         let stopped = script(self.dir.path(), &["stop"]);
         assert!(stopped.status.success() || std::thread::panicking(), "{stopped:?}");
     }
+}
+
+/// A folder that `deploy/engines with` looks into when the tests are over, should this one be killed.
+#[expect(clippy::disallowed_methods, reason = "only the script knows where its folder is")]
+fn own_dir() -> TempDir {
+    let all = std::env::var("THALWEG_ENGINES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
+    tempfile::Builder::new().prefix("own-").tempdir_in(all).unwrap()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
