@@ -17,18 +17,35 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A store of records as time series.
 ///
 /// * A row is known by channel, publisher, subtopic, name, unit and time. Writing it again replaces it whole if its
-///   version ([`Row::received`]) is later or equal, and changes nothing if it is earlier.
-/// * `append` is atomic: after a crash all of a batch is there, with its positions, or nothing of it and an earlier
-///   position; a batch is never there without the ones before it.
-/// * Counts are exact: they are those of the rows, at some moment during the call.
+///   version ([`Row::received`]) is later, and changes nothing if it is earlier. Of equal versions in one batch the last
+///   stays.
+/// * Counts are exact: they include every row whose append was acknowledged before the call began, and none that was
+///   not there during it.
 /// * Nothing of a purged channel or publisher is ever stored or shown again.
+///
+/// Stores differ in what is beside the rows of an append. A store that **keeps positions**
+/// ([`Store::resume_after`]) has one process that writes, and
+///
+/// * `append` is atomic: after a crash all of a batch is there, with its positions, or nothing of it and an earlier
+///   position; a batch is never there without the ones before it;
+/// * of equal versions in different batches the one stored last stays.
+///
+/// A store that **keeps none** may be written to by many processes, and
+///
+/// * an append that failed, or was interrupted, may be there in part. Whoever keeps the positions of its consumers sees to it
+///   that the same batch is appended again, which completes it. Until then the part may be shown and not counted;
+/// * of equal versions in different batches each field is that of one of them. Receptions of one node are never equal;
+/// * for a bounded time after a purge, another process that does not know of it yet may store and show rows of a purged
+///   publisher; they are deleted then.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Stores rows, and beside them how far their consumer has come. The answer means that the rows can be read and
-    /// survive a crash of this process; [`Store::persist`] makes them survive a crash of the machine.
+    /// Stores rows, and beside them, where this store keeps positions, how far their consumer has come. The answer means
+    /// that the rows can be read and survive a crash of this process; [`Store::persist`] makes them survive a crash of the
+    /// machine.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: nothing of the batch was stored, and the same batch may be appended again.
+    /// [`StoreError::Unavailable`]: append the same batch again. Nothing of it was stored, or, where no positions are kept,
+    /// perhaps a part.
     async fn append(&self, batch: WriteBatch) -> Result<(), StoreError>;
 
     /// Makes everything appended so far survive a crash of the machine.
@@ -352,7 +369,7 @@ pub enum PurgeTarget {
 /// Why the store did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing was changed: try again, now or when the store is back.
+    /// Nothing was answered, and at most a part done of what may be done twice: try again, now or when the store is back.
     #[error("store is unavailable")]
     Unavailable(#[source] BoxError),
     /// The stored data can't be understood; a person has to look.

@@ -25,6 +25,11 @@ pub use self::model::Model;
 pub trait Home: Send {
     /// Opens the store on the data that is there; what was opened before is closed by now.
     async fn open(&mut self) -> Arc<dyn Store>;
+
+    /// Whether the store is one that keeps positions, and promises what only those do.
+    fn keeps_positions(&self) -> bool {
+        true
+    }
 }
 
 /// Makes a test of each law, in a module of its own: `contract_tests!(embedded, EmbeddedHome::new)`.

@@ -5,6 +5,7 @@
     reason = "a test that can't go on may panic anywhere, also in what tests share"
 )]
 
+mod any;
 mod batches;
 mod format;
 mod history;
