@@ -289,6 +289,15 @@ impl TimeRange {
         self.to.is_some_and(|to| to <= self.from)
     }
 
+    /// The last time in the range, if there is any.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        let newest = match self.to {
+            None => Timestamp::MAX,
+            Some(to) => Timestamp::from_nanos(to.as_nanos().checked_sub(1)?),
+        };
+        (newest >= self.from).then_some(newest)
+    }
+
     /// The range without what comes before a time in the direction.
     pub(crate) fn starting_at(mut self, direction: Direction, time: Timestamp) -> Self {
         match direction {

@@ -3,6 +3,7 @@
 //! The store never sees a pack, a key or a user: resolved records go in, rows in order of time come out.
 
 mod contract;
+pub mod cql;
 pub mod embedded;
 pub mod planner;
 #[cfg(feature = "testing")]
@@ -13,5 +14,6 @@ pub use contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
     TimeRange, WriteBatch, WriteRow, shard_of,
 };
+pub use cql::{CqlConfig, CqlConsistency, CqlStore, KeyspaceName, NotAKeyspace};
 pub use embedded::{EmbeddedConfig, EmbeddedStore};
 pub use tally::{Seek, Tally, Wants};

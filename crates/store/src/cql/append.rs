@@ -1,0 +1,230 @@
+//! Appends: a batch of rows becomes entries of the index, then writes of one partition each, then marks.
+//!
+//! The order is what counts rest on: a block is listed before it holds anything, and a channel is marked when its rows are
+//! acknowledged, before the append is. A failed append may be there in part; the same batch again completes it.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use domain::{ChannelId, ThingId};
+use futures::{StreamExt, TryStreamExt, stream};
+use scylla::statement::batch::{Batch, BatchStatement, BatchType};
+
+use super::index::span_of;
+use super::row::{Written, written_bytes};
+use super::{Inner, unavailable};
+use crate::contract::{Block, PurgeTarget, Row, StoreError, WriteRow};
+
+/// Bytes of the rows of one batch: databases warn of batches above 64 KiB or so, and refuse larger ones.
+const BATCH_BYTES_MAX: usize = 48 << 10;
+
+/// What has to be listed before rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Listing {
+    /// A window of the index, with the code of the channel's width.
+    Window(ChannelId, i32, u8),
+    /// A block.
+    Block(ChannelId, i32, Block),
+    /// A bucket of a channel that a thing published to.
+    Publisher(ThingId, ChannelId, i64),
+}
+
+/// The rows of one partition, in its order.
+type Partition<'a> = ((ChannelId, Block), Vec<&'a Row>);
+
+impl Inner {
+    pub(super) async fn append(&self, rows: &[WriteRow]) -> Result<(), StoreError> {
+        // Held to the end: a purge in this process waits for those who did not know of it.
+        let _unaware = self.purges_gate.read().await;
+        let purged = self.purged_among(rows).await?;
+        let rows: Vec<&WriteRow> = rows.iter().filter(|row| !purged.has(row)).collect();
+        self.list(&rows).await?;
+        let partitions = partitions(&rows);
+        self.write(&partitions).await?;
+        let mut touched: HashMap<ChannelId, BTreeSet<i64>> = HashMap::new();
+        for ((channel, _), rows) in &partitions {
+            let seconds = rows.iter().map(|row| row.record.time.as_nanos().div_euclid(1_000_000_000));
+            touched.entry(*channel).or_default().extend(seconds);
+        }
+        self.mark(touched).await
+    }
+
+    async fn purged_among(&self, rows: &[WriteRow]) -> Result<Purged, StoreError> {
+        let targets: HashSet<PurgeTarget> = rows
+            .iter()
+            .flat_map(|row| [PurgeTarget::Channel(row.channel), PurgeTarget::Publisher(row.row.publisher)])
+            .collect();
+        let known =
+            stream::iter(targets).map(|target| async move { Ok((target, self.is_purged(target).await?)) });
+        let known: Vec<_> = known.buffer_unordered(self.requests_in_flight()).try_collect::<Vec<_>>().await?;
+        Ok(Purged(known.into_iter().filter(|(_, purged)| *purged).map(|(target, _)| target).collect()))
+    }
+
+    /// Lists what is not known to be listed.
+    async fn list(&self, rows: &[&WriteRow]) -> Result<(), StoreError> {
+        let mut listings = HashSet::new();
+        for WriteRow { channel, profile, row } in rows {
+            let width = profile.bucket_width;
+            let block = Block::of(width, row.record.time, row.publisher);
+            let span = span_of(width, block.bucket);
+            listings.insert(Listing::Window(*channel, span, width.code()));
+            listings.insert(Listing::Block(*channel, span, block));
+            listings.insert(Listing::Publisher(row.publisher, *channel, block.bucket));
+        }
+        listings.retain(|listing| !self.listed.contains_key(listing));
+        let writes = stream::iter(listings).map(|listing| async move {
+            self.list_one(listing).await?;
+            self.listed.insert(listing, ());
+            Ok(())
+        });
+        writes.buffer_unordered(self.requests_in_flight()).try_collect().await
+    }
+
+    async fn list_one(&self, listing: Listing) -> Result<(), StoreError> {
+        let (session, statements) = (&self.session, &self.statements);
+        let written = match listing {
+            Listing::Window(channel, span, width) => {
+                session.execute_unpaged(&statements.put_window, (channel.as_uuid(), width as i8, span)).await
+            }
+            Listing::Block(channel, span, Block { bucket, shard }) => {
+                let values = (channel.as_uuid(), span, bucket, shard as i16);
+                session.execute_unpaged(&statements.put_block, values).await
+            }
+            Listing::Publisher(publisher, channel, bucket) => {
+                let values = (publisher.as_bytes().as_slice(), channel.as_uuid(), bucket);
+                session.execute_unpaged(&statements.put_publisher, values).await
+            }
+        };
+        written.map(drop).map_err(unavailable)
+    }
+
+    async fn write(&self, partitions: &[Partition<'_>]) -> Result<(), StoreError> {
+        let mut writes = Vec::new();
+        for (place, rows) in partitions {
+            writes.extend(batches(rows).map(|rows| (*place, rows)));
+        }
+        let writes = &writes;
+        let writes = stream::iter(0..writes.len()).map(|at| self.write_one(writes[at].0, writes[at].1));
+        writes.buffer_unordered(self.requests_in_flight()).try_collect().await
+    }
+
+    async fn write_one(&self, (channel, block): (ChannelId, Block), rows: &[&Row]) -> Result<(), StoreError> {
+        let statement = &self.statements.put_row;
+        let written = match rows {
+            [row] => self.session.execute_unpaged(statement, Written::new(channel, block, row)).await,
+            rows => {
+                let statements = vec![BatchStatement::from(statement.clone()); rows.len()];
+                let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
+                batch.set_is_idempotent(true);
+                let values: Vec<_> = rows.iter().map(|row| Written::new(channel, block, row)).collect();
+                self.session.batch(&batch, values).await
+            }
+        };
+        written.map(drop).map_err(unavailable)
+    }
+
+    /// Marks the seconds that were touched in each channel.
+    pub(super) async fn mark(&self, touched: HashMap<ChannelId, BTreeSet<i64>>) -> Result<(), StoreError> {
+        let marks = stream::iter(touched).map(|(channel, seconds)| self.mark_one(channel, seconds));
+        marks.buffer_unordered(self.requests_in_flight()).try_collect().await
+    }
+}
+
+/// Those of a batch's channels and things that are purged.
+struct Purged(HashSet<PurgeTarget>);
+
+impl Purged {
+    fn has(&self, row: &WriteRow) -> bool {
+        !self.0.is_empty()
+            && (self.0.contains(&PurgeTarget::Channel(row.channel))
+                || self.0.contains(&PurgeTarget::Publisher(row.row.publisher)))
+    }
+}
+
+/// The rows by partition, of those with one identity only the one that wins: of the latest version the last.
+fn partitions<'a>(rows: &[&'a WriteRow]) -> Vec<Partition<'a>> {
+    let mut partitions: BTreeMap<(ChannelId, Block), Vec<&Row>> = BTreeMap::new();
+    for WriteRow { channel, profile, row } in rows {
+        let block = Block::of(profile.bucket_width, row.record.time, row.publisher);
+        partitions.entry((*channel, block)).or_default().push(row);
+    }
+    for rows in partitions.values_mut() {
+        // Stable, so that of equal versions the one accepted last comes last.
+        rows.sort_by(|a, b| compare(a, b).then(a.received.cmp(&b.received)));
+        rows.dedup_by(|next, kept| {
+            let same = compare(next, kept).is_eq();
+            if same {
+                *kept = *next;
+            }
+            same
+        });
+    }
+    partitions.into_iter().collect()
+}
+
+/// The order of rows within their partition.
+fn compare(a: &Row, b: &Row) -> Ordering {
+    let times = b.record.time.cmp(&a.record.time);
+    times
+        .then_with(|| a.publisher.cmp(&b.publisher))
+        .then_with(|| a.subtopic.cmp(&b.subtopic))
+        .then_with(|| a.record.name.cmp(&b.record.name))
+        .then_with(|| a.record.unit.cmp(&b.record.unit))
+}
+
+/// Cuts rows into batches of bounded size. A row that is larger by itself goes by itself.
+fn batches<'r, 'a>(rows: &'r [&'a Row]) -> impl Iterator<Item = &'r [&'a Row]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest.iter().take_while(|row| {
+            bytes += written_bytes(row);
+            bytes <= BATCH_BYTES_MAX
+        });
+        let count = fitting.count().max(1).min(rest.len());
+        let (batch, behind) = rest.split_at(count);
+        rest = behind;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{channel, number_row, thing};
+    use domain::{ReceivedAt, Value};
+
+    #[test]
+    fn of_one_identity_the_latest_version_goes_and_of_equal_ones_the_last() {
+        let version = |nanos, micros, number| {
+            let mut row = number_row(channel(1), thing(1), nanos, number);
+            row.row.received = ReceivedAt::from_micros(micros);
+            row
+        };
+        let rows = [
+            version(1, 7, 1.0),
+            version(2, 7, 2.0),
+            version(1, 8, 3.0),
+            version(1, 6, 4.0),
+            version(2, 7, 5.0),
+        ];
+        let partitions = partitions(&rows.iter().collect::<Vec<_>>());
+        let values: Vec<_> = partitions[0].1.iter().map(|row| row.record.value.clone()).collect();
+        assert_eq!((partitions.len(), values), (1, vec![Some(Value::Number(5.0)), Some(Value::Number(3.0))]));
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_a_large_row_goes_alone() {
+        let mut rows: Vec<WriteRow> = (0..1_000).map(|n| number_row(channel(1), thing(1), n, 1.0)).collect();
+        rows[500].row.record.value = Some(Value::Text("x".repeat(BATCH_BYTES_MAX)));
+        let rows: Vec<&Row> = rows.iter().map(|row| &row.row).collect();
+        let cut: Vec<&[&Row]> = batches(&rows).collect();
+        assert_eq!(cut.concat(), rows);
+        assert!(cut.iter().any(|batch| batch.len() == 1));
+        for batch in cut.iter().filter(|batch| batch.len() > 1) {
+            assert!(batch.iter().map(|row| written_bytes(row)).sum::<usize>() <= BATCH_BYTES_MAX);
+        }
+        assert!(cut.len() < 20);
+        assert_eq!(batches(&[]).count(), 0);
+    }
+}

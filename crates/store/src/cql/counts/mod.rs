@@ -1,0 +1,312 @@
+//! Counts: derived from rows, remembered under the marks they were made at, and kept beside the rows.
+//!
+//! One channel is counted by one caller at a time within a process; others wait and find the work done. The argument why what
+//! is answered is exact is `docs/adr/0008-counts-of-a-cql-store.md`.
+
+mod known;
+mod ranges;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use domain::{BucketWidth, ChannelId};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use uuid::Uuid;
+
+use self::known::{KEPT_FROM_ROWS, Known, Parts, WINDOW_SECONDS, part_start, recall, window_of};
+use super::index::Catalogue;
+use super::marks::Touched;
+use super::schema::{COUNTS_PER_PARTITION, COUNTS_TTL_SECONDS};
+use super::statements::{all, each};
+use super::{Inner, damage, unavailable};
+use crate::contract::{CountLevel, StoreError, TimeCount};
+use crate::tally::{Tally, Wants};
+
+/// Bytes of counts remembered of all channels. A year of a channel that is never silent takes 1.5 MB.
+const REMEMBERED_BYTES: u64 = 64 << 20;
+/// A channel that was not looked at for so long is forgotten: marks and kept counts go by age, too, and a process
+/// that slept through theirs must not trust its own.
+const REMEMBERED_FOR: Duration = Duration::from_secs(86_400);
+/// Windows counted at the same time, each with the blocks that reach into it.
+const WINDOWS_AT_ONCE: usize = 4;
+
+/// The first and the last second there is.
+const FIRST_SECOND: i64 = i64::MIN.div_euclid(NANOS);
+const LAST_SECOND: i64 = i64::MAX.div_euclid(NANOS);
+const NANOS: i64 = 1_000_000_000;
+
+/// What is remembered of all channels.
+#[derive(Debug)]
+pub(super) struct Counts {
+    channels: moka::sync::Cache<ChannelId, Arc<Remembered>>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    known: Arc<Mutex<Known>>,
+    bytes: AtomicU32,
+}
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        let channels = moka::sync::Cache::builder()
+            .max_capacity(REMEMBERED_BYTES)
+            .weigher(|_, remembered: &Arc<Remembered>| remembered.bytes.load(Ordering::Relaxed).max(1_024))
+            .time_to_idle(REMEMBERED_FOR)
+            .build();
+        Self { channels }
+    }
+}
+
+impl Inner {
+    /// See [`Store::counts`](crate::Store::counts).
+    pub(super) async fn counts(
+        &self,
+        channel: ChannelId,
+        level: CountLevel,
+        starts: Range<i64>,
+    ) -> Result<Vec<TimeCount>, StoreError> {
+        match self.counting(channel).await? {
+            Some(mut counting) => counting.counts(level, starts).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// See [`Store::tally`](crate::Store::tally): one look at the marks for all of it.
+    pub(super) async fn tally(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        mut tallies: Vec<Tally>,
+    ) -> Result<Vec<Tally>, StoreError> {
+        let mut counting = self.counting(channel).await?;
+        for tally in &mut tallies {
+            loop {
+                match tally.wants().clone() {
+                    Wants::Counts { level, starts } => tally.take_counts(match &mut counting {
+                        Some(counting) => counting.counts(level, starts).await?,
+                        None => Vec::new(),
+                    }),
+                    Wants::Times { range, direction, limit } => {
+                        tally.take_times(&self.times(channel, width, range, direction, limit).await?);
+                    }
+                    Wants::Rows(_) | Wants::Nothing | Wants::Found(_) => break,
+                }
+            }
+        }
+        Ok(tallies)
+    }
+
+    /// Takes the channel's turn and looks at its marks; `None` if it is purged.
+    async fn counting(&self, channel: ChannelId) -> Result<Option<Counting<'_>>, StoreError> {
+        let remembered = self.counts.channels.get_with(channel, Arc::default);
+        let mut known = Arc::clone(&remembered.known).lock_owned().await;
+        let (catalogue, marks) = tokio::try_join!(self.catalogue(channel), self.marks_of(channel))?;
+        if catalogue.purged {
+            return Ok(None);
+        }
+        known.look_at(&marks);
+        Ok(Some(Counting { source: Source { inner: self, channel, catalogue, marks }, remembered, known }))
+    }
+
+    async fn marks_of(&self, channel: ChannelId) -> Result<Vec<(Uuid, Touched)>, StoreError> {
+        let rows: Vec<(Uuid, i64, Vec<u8>)> =
+            all(&self.session, &self.statements.marks, (channel.as_uuid(),)).await?;
+        rows.into_iter()
+            .map(|(instance, number, spans)| Ok((instance, Touched::decode(number, &spans)?)))
+            .collect()
+    }
+}
+
+/// One caller's turn at a channel.
+struct Counting<'a> {
+    source: Source<'a>,
+    remembered: Arc<Remembered>,
+    known: OwnedMutexGuard<Known>,
+}
+
+impl Counting<'_> {
+    async fn counts(&mut self, level: CountLevel, starts: Range<i64>) -> Result<Vec<TimeCount>, StoreError> {
+        let starts = starts.start.max(level.window_of(FIRST_SECOND))..starts.end.min(LAST_SECOND + 1);
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let last = level.window_of(starts.end - 1) + level.seconds() - 1;
+        let (first, last) = (starts.start.max(FIRST_SECOND), last.min(LAST_SECOND));
+        let mut counts = BTreeMap::new();
+        if level == CountLevel::Finest {
+            let rows = match self.known.seconds(first, last) {
+                Some(rows) => rows.into_iter().collect(),
+                None => self.source.read(first, last).await?,
+            };
+            counts = rows;
+        } else {
+            let (first, last) = (window_of(first), window_of(last));
+            self.know(first, last).await?;
+            for (window, parts) in self.known.windows(first, last) {
+                for (part, rows) in parts.iter() {
+                    *counts.entry(level.window_of(part_start(window, part))).or_default() += rows;
+                }
+            }
+        }
+        let counts = counts.into_iter().filter(|(start, _)| starts.contains(start));
+        Ok(counts.map(|(start_seconds, rows)| TimeCount { start_seconds, rows }).collect())
+    }
+
+    /// Counts what is not known of some windows. What is done is remembered and kept as it goes.
+    async fn know(&mut self, first: i64, last: i64) -> Result<(), StoreError> {
+        let Self { source, remembered, known } = self;
+        for gap in known.not_listed(first, last) {
+            let windows = source.windows_in(gap, known).await?;
+            known.list(gap, windows.into_iter());
+        }
+        for windows in known.unknown(first, last).chunks(WINDOWS_AT_ONCE) {
+            let reads = windows.iter().map(|&window| {
+                let seconds = known.to_read(window);
+                let source = &*source;
+                async move { Ok::<_, StoreError>((window, source.read_all(&seconds).await?)) }
+            });
+            for (window, rows) in futures::future::try_join_all(reads).await? {
+                known.counted(window, &rows);
+                if let Some(counted) =
+                    known.window_mut(window).filter(|counted| counted.unkept >= KEPT_FROM_ROWS)
+                {
+                    counted.unkept = 0;
+                    source.keep(window, &counted.parts).await;
+                }
+            }
+            known.trim();
+        }
+        remembered.bytes.store(u32::try_from(known.bytes()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        source.inner.counts.channels.insert(source.channel, Arc::clone(remembered));
+        Ok(())
+    }
+}
+
+/// Where a channel's counts come from.
+struct Source<'a> {
+    inner: &'a Inner,
+    channel: ChannelId,
+    catalogue: Catalogue,
+    marks: Vec<(Uuid, Touched)>,
+}
+
+impl Source<'_> {
+    /// The windows of a range that may hold rows, with the counts that are kept of those that are not known yet.
+    async fn windows_in(
+        &self,
+        (first, last): (i64, i64),
+        known: &Known,
+    ) -> Result<Vec<(i64, Option<Parts>)>, StoreError> {
+        let seconds = (first * WINDOW_SECONDS, (last + 1) * WINDOW_SECONDS - 1);
+        let width = self.catalogue.width.map_or(1, |width| width.seconds());
+        let mut windows = BTreeSet::new();
+        for block in self.inner.blocks_between(self.channel, &self.catalogue, seconds).await? {
+            let start = block.bucket * width;
+            windows.extend(window_of(start).max(first)..=window_of(start + width - 1).min(last));
+        }
+        let partitions: BTreeSet<i64> = windows
+            .iter()
+            .filter(|window| !known.has(**window))
+            .map(|window| window.div_euclid(COUNTS_PER_PARTITION))
+            .collect();
+        let kept = stream::iter(partitions)
+            .map(|partition| self.kept(partition))
+            .buffered(self.inner.requests_in_flight());
+        let mut kept: HashMap<i64, Parts> = kept.try_concat().await?.into_iter().collect();
+        Ok(windows.into_iter().map(|window| (window, kept.remove(&window))).collect())
+    }
+
+    async fn kept(&self, partition: i64) -> Result<Vec<(i64, Parts)>, StoreError> {
+        type Stored = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<i32>);
+        let values = (self.channel.as_uuid(), partition as i32);
+        let rows: Vec<Stored> = all(&self.inner.session, &self.inner.statements.kept_counts, values).await?;
+        let mut kept = Vec::new();
+        for (window, parts, seen, seconds_left) in rows {
+            let seen = decode_seen(&seen.unwrap_or_default())?;
+            let parts = recall(window, Parts::decode(parts.unwrap_or_default())?, &seen, &self.marks);
+            if parts.is_known() && seconds_left.is_none_or(|left| left < COUNTS_TTL_SECONDS / 2) {
+                self.keep(window, &parts).await;
+            }
+            kept.push((window, parts));
+        }
+        Ok(kept)
+    }
+
+    /// Keeps the counts of a window for other readers. They can do without, so a failure is only noted.
+    async fn keep(&self, window: i64, parts: &Parts) {
+        let (first, last) = (window * WINDOW_SECONDS, (window + 1) * WINDOW_SECONDS - 1);
+        let reaching = self.marks.iter().filter(|(_, touched)| touched.reaches(first, last));
+        let seen: Vec<u8> =
+            reaching.flat_map(|(instance, touched)| encode_seen(*instance, touched.number)).collect();
+        let partition = window.div_euclid(COUNTS_PER_PARTITION) as i32;
+        let values = (self.channel.as_uuid(), partition, window, parts.encode(), seen);
+        if let Err(error) =
+            self.inner.session.execute_unpaged(&self.inner.statements.keep_counts, values).await
+        {
+            tracing::debug!(%error, "counts are not kept");
+        }
+    }
+
+    async fn read_all(&self, seconds: &[(i64, i64)]) -> Result<BTreeMap<i64, u64>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for &(first, last) in seconds {
+            rows.append(&mut self.read(first, last).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Rows of each of the seconds that hold any, counted by reading their times.
+    async fn read(&self, first: i64, last: i64) -> Result<BTreeMap<i64, u64>, StoreError> {
+        let blocks = self.inner.blocks_between(self.channel, &self.catalogue, (first, last)).await?;
+        let nanos = |second: i64| second.saturating_mul(NANOS);
+        let (oldest, newest) = (nanos(first), nanos(last).saturating_add(NANOS - 1));
+        let reads = stream::iter(blocks).map(|block| async move {
+            let mut rows = BTreeMap::<i64, u64>::new();
+            let values = (self.channel.as_uuid(), block.bucket, block.shard as i16, oldest, newest, i32::MAX);
+            each(&self.inner.session, &self.inner.statements.newest_times, values, |(time,): (i64,)| {
+                *rows.entry(time.div_euclid(NANOS)).or_default() += 1;
+                Ok(())
+            })
+            .await?;
+            Ok(rows)
+        });
+        let all = reads.buffer_unordered(self.inner.requests_in_flight()).try_fold(
+            BTreeMap::<i64, u64>::new(),
+            |mut all, rows| async move {
+                for (second, rows) in rows {
+                    *all.entry(second).or_default() += rows;
+                }
+                Ok::<_, StoreError>(all)
+            },
+        );
+        all.await
+    }
+}
+
+/// Bytes of one instance in the marks that counts were made at: its id and the number of its flush (u64, big endian).
+const SEEN_BYTES: usize = 24;
+
+fn encode_seen(instance: Uuid, number: u64) -> [u8; SEEN_BYTES] {
+    let mut bytes = [0; SEEN_BYTES];
+    bytes[..16].copy_from_slice(instance.as_bytes());
+    bytes[16..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+fn decode_seen(stored: &[u8]) -> Result<HashMap<Uuid, u64>, StoreError> {
+    let (instances, rest) = stored.as_chunks::<SEEN_BYTES>();
+    if !rest.is_empty() {
+        return Err(damage("what kept counts have seen", stored.escape_ascii()));
+    }
+    let seen = instances.iter().map(|bytes| {
+        let (instance, number) = bytes.split_at(16);
+        let instance = Uuid::from_slice(instance).map_err(unavailable)?;
+        Ok((instance, u64::from_be_bytes(number.try_into().map_err(unavailable)?)))
+    });
+    seen.collect()
+}

@@ -1,0 +1,227 @@
+//! The store in a database that speaks CQL: ScyllaDB, or Apache Cassandra.
+//!
+//! Many processes may have it open at once, to write and to read. Nothing here waits for another process, reads before it
+//! writes a row, scans a table, or believes a clock but for versions of rows. An append is not atomic; what an interrupted one left
+//! is completed by the same batch again. Why counts are exact all the same is `docs/adr/0008-counts-of-a-cql-store.md`.
+
+mod append;
+mod config;
+mod counts;
+mod flushes;
+mod index;
+mod marks;
+mod purge;
+mod row;
+mod scan;
+mod schema;
+mod statements;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{BucketWidth, ChannelId, Position, Timestamp};
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::statement::Consistency;
+use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
+
+use self::append::Listing;
+use self::counts::Counts;
+use self::flushes::Flushes;
+use self::statements::Statements;
+use crate::contract::{
+    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
+    WriteBatch,
+};
+use crate::tally::Tally;
+
+pub use self::config::{CqlConfig, CqlConsistency, KeyspaceName, NotAKeyspace};
+
+/// Entries of the index remembered as written, 100 bytes each: 16 blocks a channel, and as many things as one node serves.
+const LISTINGS_REMEMBERED: u64 = 262_144;
+/// Channels whose width is remembered, to leave out reads that can find nothing.
+const CHANNELS_REMEMBERED: u64 = 16_384;
+/// Channels and things remembered as purged or not.
+const TARGETS_REMEMBERED: u64 = 65_536;
+
+/// A [`Store`] in a CQL database.
+///
+/// Dropping it ends its connections, and leaves purges that are under way to whoever opens it next.
+#[derive(Debug)]
+pub struct CqlStore {
+    inner: Arc<Inner>,
+    sweeper: JoinHandle<()>,
+}
+
+/// What all parts of the store share.
+struct Inner {
+    session: Session,
+    statements: Statements,
+    config: CqlConfig,
+    flushes: Flushes,
+    counts: Counts,
+    /// What is known to be in the index.
+    listed: moka::sync::Cache<Listing, ()>,
+    /// Widths that channels were read with; they never change.
+    widths: moka::sync::Cache<ChannelId, BucketWidth>,
+    /// What is known of purges, for a while.
+    purged: moka::sync::Cache<PurgeTarget, bool>,
+    /// Held for reading by those who act on what they know of purges.
+    purges_gate: RwLock<()>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl CqlStore {
+    /// Connects, and brings the schema up to date. Several processes may do that at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if no node answers, [`StoreError::NewerFormat`] if the schema is a newer build's.
+    pub async fn open(config: CqlConfig) -> Result<Self, StoreError> {
+        let session = connect(&config).await?;
+        schema::migrate(&session, &config).await?;
+        let statements = Statements::prepare(&session, &config.keyspace).await?;
+        let inner = Arc::new(Inner {
+            session,
+            statements,
+            flushes: Flushes::new(),
+            counts: Counts::new(),
+            listed: moka::sync::Cache::new(LISTINGS_REMEMBERED),
+            widths: moka::sync::Cache::new(CHANNELS_REMEMBERED),
+            purged: moka::sync::Cache::builder()
+                .max_capacity(TARGETS_REMEMBERED)
+                .time_to_live(config.purges_known_within)
+                .build(),
+            purges_gate: RwLock::new(()),
+            config,
+        });
+        let sweeper = tokio::spawn(purge::sweep(Arc::clone(&inner)));
+        Ok(Self { inner, sweeper })
+    }
+}
+
+impl Drop for CqlStore {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+async fn connect(config: &CqlConfig) -> Result<Session, StoreError> {
+    let profile = ExecutionProfile::builder()
+        .consistency(match config.consistency {
+            CqlConsistency::Quorum => Consistency::Quorum,
+            CqlConsistency::LocalQuorum => Consistency::LocalQuorum,
+        })
+        .request_timeout(Some(config.request_timeout))
+        // Past a node that is frozen or lost, without waiting for its connections to be given up.
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: config.request_timeout / 2,
+        })))
+        .build();
+    let session = SessionBuilder::new()
+        .known_nodes(&config.nodes)
+        .default_execution_profile_handle(profile.into_handle())
+        .connection_timeout(config.request_timeout)
+        // A frozen node keeps its connections; it has to be noticed before everything waits for it.
+        .keepalive_interval(config.request_timeout)
+        .keepalive_timeout(config.request_timeout)
+        .keyspaces_to_fetch([config.keyspace.to_string()])
+        .schema_agreement_interval(Duration::from_millis(50));
+    session.build().await.map_err(unavailable)
+}
+
+impl Inner {
+    fn requests_in_flight(&self) -> usize {
+        self.config.requests_in_flight_max.max(1)
+    }
+}
+
+#[async_trait]
+impl Store for CqlStore {
+    async fn append(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        let append = self.inner.append(&batch.rows);
+        tokio::time::timeout(self.inner.config.append_timeout, append).await.map_err(unavailable)?
+    }
+
+    /// What was acknowledged is on a majority of the replicas.
+    async fn persist(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Keeps none.
+    async fn resume_after(&self) -> Result<Vec<Position>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn blocks(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Block>, StoreError> {
+        self.inner.blocks(channel, width, range, direction, after, limit).await
+    }
+
+    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.inner.rows(channel, scans).await
+    }
+
+    async fn times(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        range: TimeRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        self.inner.times(channel, width, range, direction, limit).await
+    }
+
+    async fn counts(
+        &self,
+        channel: ChannelId,
+        level: CountLevel,
+        starts: Range<i64>,
+    ) -> Result<Vec<TimeCount>, StoreError> {
+        self.inner.counts(channel, level, starts).await
+    }
+
+    async fn tally(
+        &self,
+        channel: ChannelId,
+        width: BucketWidth,
+        tallies: Vec<Tally>,
+    ) -> Result<Vec<Tally>, StoreError> {
+        self.inner.tally(channel, width, tallies).await
+    }
+
+    async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError> {
+        self.purge_for_ever(target).await
+    }
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+/// The database answered what it never should.
+fn damaged(error: impl std::error::Error) -> StoreError {
+    StoreError::Damaged(error.to_string())
+}
+
+fn damage(what: &str, found: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("{what} is malformed: {found}"))
+}

@@ -1,0 +1,165 @@
+//! The tables, and how a keyspace gets them: loads alike on ScyllaDB and Apache Cassandra.
+//!
+//! Steps are only ever added. Each may be taken twice, and by several processes at once: every statement is of the kind
+//! "if it is not there", and each table has an id that follows from its name, so that two nodes that make
+//! it at the same moment make the same one.
+
+use scylla::client::session::Session;
+use scylla::statement::unprepared::Statement;
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::{CqlConfig, KeyspaceName, damaged, unavailable};
+use crate::contract::StoreError;
+
+/// The steps to the newest schema; the schema's version is how many of them were taken.
+const STEPS: [&[Table]; 1] = [&[
+    // One table of rows a class of retention; so far there is only this one. `fields` says which of the values hold,
+    // so that a measurement sent again as another kind leaves nothing of the old one. The version of a row is the timestamp of its cells.
+    Table {
+        name: "rows_forever",
+        columns: "channel uuid, bucket bigint, shard smallint, time bigint, publisher blob, subtopic text, name text, unit text, \
+            fields tinyint, protocol tinyint, value_number double, value_text text, value_bool boolean, value_data blob, \
+            sum double, update_time double, \
+            PRIMARY KEY ((channel, bucket, shard), time, publisher, subtopic, name, unit)",
+        options: "CLUSTERING ORDER BY (time DESC, publisher ASC, subtopic ASC, name ASC, unit ASC)",
+    },
+    // Which windows of 30 days of a channel hold anything, and whether the channel is purged.
+    Table {
+        name: "windows",
+        columns: "channel uuid, width tinyint static, purged boolean static, span int, PRIMARY KEY (channel, span)",
+        options: "",
+    },
+    // Which blocks of such a window hold anything.
+    Table {
+        name: "blocks",
+        columns: "channel uuid, span int, bucket bigint, shard smallint, PRIMARY KEY ((channel, span), bucket, shard)",
+        options: "",
+    },
+    // Where a thing published, and whether it is purged.
+    Table {
+        name: "publishers",
+        columns: "publisher blob, purged boolean static, channel uuid, bucket bigint, PRIMARY KEY (publisher, channel, bucket)",
+        options: "",
+    },
+    // Purges that have to be made again, when everybody knows of them.
+    Table {
+        name: "purges",
+        columns: "slot tinyint, kind tinyint, target blob, asked bigint, PRIMARY KEY (slot, kind, target)",
+        options: "",
+    },
+    // What each instance touched, see `marks.rs`. 30 days.
+    Table {
+        name: "marks",
+        columns: "channel uuid, instance uuid, number bigint, spans blob, PRIMARY KEY (channel, instance)",
+        options: "default_time_to_live = 2592000",
+    },
+    // Counts per window of 16,384 s and the marks they were made at. 20 days: they have to be gone before the marks are.
+    Table {
+        name: "counts",
+        columns: "channel uuid, span int, start bigint, parts blob, seen blob, PRIMARY KEY ((channel, span), start)",
+        options: "default_time_to_live = 1728000",
+    },
+]];
+
+/// How many windows of `counts` are in one partition.
+pub(super) const COUNTS_PER_PARTITION: i64 = 128;
+/// Seconds that kept counts live from when they are written.
+pub(super) const COUNTS_TTL_SECONDS: i32 = 1_728_000;
+/// Seconds of one window of the index.
+pub(super) const INDEX_WINDOW_SECONDS: i64 = 30 * 86_400;
+
+/// The newest schema that this build knows.
+const KNOWN: u32 = STEPS.len() as u32;
+/// A change of schema waits for every node, on busy machines for long.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+struct Table {
+    name: &'static str,
+    columns: &'static str,
+    options: &'static str,
+}
+
+/// Brings the keyspace to the newest schema.
+///
+/// # Errors
+/// [`StoreError::NewerFormat`] if a newer build has been there: nothing is changed then.
+pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<(), StoreError> {
+    let keyspace = &config.keyspace;
+    let found = version(session, keyspace).await?;
+    if found > KNOWN {
+        return Err(StoreError::NewerFormat { found, known: KNOWN });
+    }
+    if found == KNOWN {
+        return Ok(());
+    }
+    tracing::info!(%keyspace, from = found, to = KNOWN, "the store's schema is brought up to date");
+    if !exists(
+        session,
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?",
+        (keyspace.to_string(),),
+    )
+    .await?
+    {
+        let replication =
+            format!("{{'class': 'NetworkTopologyStrategy', 'replication_factor': {}}}", config.replicas);
+        change(session, format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
+            .await?;
+    }
+    let versions =
+        Table { name: "schema_version", columns: "slot tinyint PRIMARY KEY, version int", options: "" };
+    create(session, keyspace, &versions).await?;
+    for (version, tables) in (1..).zip(STEPS).skip(found as usize) {
+        for table in tables {
+            create(session, keyspace, table).await?;
+        }
+        // The version is also the timestamp: a step that another process took later is never struck off.
+        let done = format!(
+            "INSERT INTO {keyspace}.schema_version (slot, version) VALUES (0, {version}) USING TIMESTAMP {version}"
+        );
+        change(session, done).await?;
+    }
+    Ok(())
+}
+
+async fn version(session: &Session, keyspace: &KeyspaceName) -> Result<u32, StoreError> {
+    let table = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_version'";
+    if !exists(session, table, (keyspace.to_string(),)).await? {
+        return Ok(0);
+    }
+    let query = format!("SELECT version FROM {keyspace}.schema_version WHERE slot = 0");
+    let rows =
+        session.query_unpaged(query, ()).await.map_err(unavailable)?.into_rows_result().map_err(damaged)?;
+    let version = rows.maybe_first_row::<(i32,)>().map_err(damaged)?;
+    Ok(version.map_or(0, |(version,)| version.unsigned_abs()))
+}
+
+async fn exists(session: &Session, query: &str, values: (String,)) -> Result<bool, StoreError> {
+    let rows = session
+        .query_unpaged(query, values)
+        .await
+        .map_err(unavailable)?
+        .into_rows_result()
+        .map_err(damaged)?;
+    Ok(rows.rows_num() > 0)
+}
+
+async fn create(session: &Session, keyspace: &KeyspaceName, table: &Table) -> Result<(), StoreError> {
+    let Table { name, columns, options } = table;
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{keyspace}.{name}").as_bytes());
+    let and = if options.is_empty() { "" } else { " AND " };
+    change(
+        session,
+        format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH ID = '{id}'{and}{options}"),
+    )
+    .await
+}
+
+/// The driver waits until every node has the change.
+async fn change(session: &Session, statement: String) -> Result<(), StoreError> {
+    let mut statement = Statement::new(statement);
+    statement.set_request_timeout(Some(STEP_TIMEOUT));
+    statement.set_is_idempotent(true);
+    session.query_unpaged(statement, ()).await.map_err(unavailable)?;
+    Ok(())
+}

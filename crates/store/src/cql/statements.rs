@@ -1,0 +1,192 @@
+//! Every statement there is, prepared once. None of them scans: each names a partition whole.
+
+use scylla::client::session::Session;
+use scylla::deserialize::row::DeserializeRow;
+use scylla::response::{PagingState, PagingStateResponse};
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+
+use super::{KeyspaceName, damaged, unavailable};
+use crate::contract::StoreError;
+
+/// Rows that one answer of the database brings; further ones are fetched as they are wanted.
+const PAGE_ROWS: i32 = 2_000;
+/// The same for rows of which only small columns are read.
+const NARROW_PAGE_ROWS: i32 = 10_000;
+
+/// A block in a statement.
+const BLOCK: &str = "channel = ? AND bucket = ? AND shard = ?";
+/// The columns of a row as [`super::row::Stored`] takes them.
+const ROW: &str = "time, publisher, subtopic, name, unit, fields, protocol, value_number, value_text, value_bool, value_data, \
+    sum, update_time, WRITETIME(fields)";
+
+pub(super) struct Statements {
+    pub(super) put_row: PreparedStatement,
+    pub(super) put_window: PreparedStatement,
+    pub(super) put_block: PreparedStatement,
+    pub(super) put_publisher: PreparedStatement,
+    pub(super) put_mark: PreparedStatement,
+    pub(super) own_mark: PreparedStatement,
+
+    pub(super) newest_rows: PreparedStatement,
+    pub(super) oldest_rows: PreparedStatement,
+    pub(super) ties: PreparedStatement,
+    pub(super) ties_behind_publisher: PreparedStatement,
+    pub(super) ties_behind_subtopic: PreparedStatement,
+    pub(super) ties_behind_name: PreparedStatement,
+    pub(super) ties_behind_unit: PreparedStatement,
+    pub(super) newest_times: PreparedStatement,
+    pub(super) oldest_times: PreparedStatement,
+
+    pub(super) windows: PreparedStatement,
+    pub(super) last_blocks: PreparedStatement,
+    pub(super) first_blocks: PreparedStatement,
+
+    pub(super) marks: PreparedStatement,
+    pub(super) kept_counts: PreparedStatement,
+    pub(super) keep_counts: PreparedStatement,
+
+    pub(super) channel_is_purged: PreparedStatement,
+    pub(super) publisher_is_purged: PreparedStatement,
+    pub(super) purge_channel: PreparedStatement,
+    pub(super) purge_publisher: PreparedStatement,
+    pub(super) publisher_buckets: PreparedStatement,
+    pub(super) forget_publisher_bucket: PreparedStatement,
+    pub(super) times_of_publishers: PreparedStatement,
+    pub(super) delete_block: PreparedStatement,
+    pub(super) delete_time: PreparedStatement,
+    pub(super) forget_window: PreparedStatement,
+    pub(super) forget_blocks: PreparedStatement,
+    pub(super) purges: PreparedStatement,
+    pub(super) put_purge: PreparedStatement,
+    pub(super) end_purge: PreparedStatement,
+    pub(super) server_time: PreparedStatement,
+}
+
+impl Statements {
+    pub(super) async fn prepare(session: &Session, k: &KeyspaceName) -> Result<Self, StoreError> {
+        let p = async |text: String| -> Result<PreparedStatement, StoreError> {
+            let mut statement = session.prepare(text).await.map_err(unavailable)?;
+            // Every write says the same when it is said twice.
+            statement.set_is_idempotent(true);
+            statement.set_page_size(PAGE_ROWS);
+            Ok(statement)
+        };
+        let narrow = async |text: String| -> Result<PreparedStatement, StoreError> {
+            let mut statement = p(text).await?;
+            statement.set_page_size(NARROW_PAGE_ROWS);
+            Ok(statement)
+        };
+        let rows =
+            |rest: &str| format!("SELECT {ROW} FROM {k}.rows_forever WHERE {BLOCK} AND {rest} LIMIT ?");
+        let times = |rest: &str| {
+            format!(
+                "SELECT time FROM {k}.rows_forever WHERE {BLOCK} AND time >= ? AND time <= ? {rest}LIMIT ?"
+            )
+        };
+        let blocks = |rest: &str| {
+            format!(
+                "SELECT bucket, shard FROM {k}.blocks WHERE channel = ? AND span = ? AND bucket >= ? AND bucket <= ? {rest}LIMIT ?"
+            )
+        };
+        Ok(Self {
+            put_row: p(format!(
+                "INSERT INTO {k}.rows_forever (channel, bucket, shard, time, publisher, subtopic, name, unit, fields, protocol, \
+                 value_number, value_text, value_bool, value_data, sum, update_time) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+            ))
+            .await?,
+            put_window: p(format!("INSERT INTO {k}.windows (channel, width, span) VALUES (?, ?, ?)")).await?,
+            put_block: p(format!("INSERT INTO {k}.blocks (channel, span, bucket, shard) VALUES (?, ?, ?, ?)")).await?,
+            put_publisher: p(format!("INSERT INTO {k}.publishers (publisher, channel, bucket) VALUES (?, ?, ?)")).await?,
+            put_mark: p(format!(
+                "INSERT INTO {k}.marks (channel, instance, number, spans) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+            ))
+            .await?,
+            own_mark: p(format!("SELECT number, spans FROM {k}.marks WHERE channel = ? AND instance = ?")).await?,
+
+            newest_rows: p(rows("time >= ? AND time <= ?")).await?,
+            oldest_rows: p(rows("time >= ? AND time <= ? ORDER BY time ASC")).await?,
+            ties: p(rows("time = ?")).await?,
+            ties_behind_publisher: p(rows("time = ? AND publisher > ?")).await?,
+            ties_behind_subtopic: p(rows("time = ? AND publisher = ? AND subtopic > ?")).await?,
+            ties_behind_name: p(rows("time = ? AND publisher = ? AND subtopic = ? AND name > ?")).await?,
+            ties_behind_unit: p(rows("time = ? AND publisher = ? AND subtopic = ? AND name = ? AND unit > ?")).await?,
+            newest_times: narrow(times("")).await?,
+            oldest_times: narrow(times("ORDER BY time ASC ")).await?,
+
+            windows: p(format!("SELECT width, purged, span FROM {k}.windows WHERE channel = ?")).await?,
+            last_blocks: narrow(blocks("ORDER BY bucket DESC ")).await?,
+            first_blocks: narrow(blocks("")).await?,
+
+            marks: p(format!("SELECT instance, number, spans FROM {k}.marks WHERE channel = ?")).await?,
+            kept_counts: p(format!("SELECT start, parts, seen, TTL(parts) FROM {k}.counts WHERE channel = ? AND span = ?")).await?,
+            keep_counts: p(format!("INSERT INTO {k}.counts (channel, span, start, parts, seen) VALUES (?, ?, ?, ?, ?)")).await?,
+
+            channel_is_purged: p(format!("SELECT purged FROM {k}.windows WHERE channel = ? LIMIT 1")).await?,
+            publisher_is_purged: p(format!("SELECT purged FROM {k}.publishers WHERE publisher = ? LIMIT 1")).await?,
+            purge_channel: p(format!("INSERT INTO {k}.windows (channel, purged) VALUES (?, true)")).await?,
+            purge_publisher: p(format!("INSERT INTO {k}.publishers (publisher, purged) VALUES (?, true)")).await?,
+            publisher_buckets: narrow(format!("SELECT channel, bucket FROM {k}.publishers WHERE publisher = ?")).await?,
+            forget_publisher_bucket: p(format!(
+                "DELETE FROM {k}.publishers WHERE publisher = ? AND channel = ? AND bucket = ?"
+            ))
+            .await?,
+            times_of_publishers: narrow(format!("SELECT time, publisher FROM {k}.rows_forever WHERE {BLOCK}")).await?,
+            delete_block: p(format!("DELETE FROM {k}.rows_forever USING TIMESTAMP ? WHERE {BLOCK}")).await?,
+            delete_time: p(format!(
+                "DELETE FROM {k}.rows_forever USING TIMESTAMP ? WHERE {BLOCK} AND time = ? AND publisher = ?"
+            ))
+            .await?,
+            forget_window: p(format!("DELETE FROM {k}.windows WHERE channel = ? AND span = ?")).await?,
+            forget_blocks: p(format!("DELETE FROM {k}.blocks WHERE channel = ? AND span = ?")).await?,
+            purges: p(format!("SELECT kind, target, asked FROM {k}.purges WHERE slot = 0")).await?,
+            put_purge: p(format!("INSERT INTO {k}.purges (slot, kind, target, asked) VALUES (0, ?, ?, ?)")).await?,
+            end_purge: p(format!("DELETE FROM {k}.purges WHERE slot = 0 AND kind = ? AND target = ?")).await?,
+            server_time: p("SELECT toUnixTimestamp(now()) FROM system.local WHERE key = 'local'".to_owned()).await?,
+        })
+    }
+}
+
+/// Gives the rows of an answer to `take`, page after page.
+pub(super) async fn each<R>(
+    session: &Session,
+    statement: &PreparedStatement,
+    values: impl SerializeRow,
+    mut take: impl FnMut(R) -> Result<(), StoreError>,
+) -> Result<(), StoreError>
+where
+    R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+{
+    let mut state = PagingState::start();
+    loop {
+        let (page, next) =
+            session.execute_single_page(statement, &values, state).await.map_err(unavailable)?;
+        let page = page.into_rows_result().map_err(damaged)?;
+        for row in page.rows::<R>().map_err(damaged)? {
+            take(row.map_err(damaged)?)?;
+        }
+        match next {
+            PagingStateResponse::HasMorePages { state: next } => state = next,
+            PagingStateResponse::NoMorePages => return Ok(()),
+        }
+    }
+}
+
+/// All rows of an answer.
+pub(super) async fn all<R>(
+    session: &Session,
+    statement: &PreparedStatement,
+    values: impl SerializeRow,
+) -> Result<Vec<R>, StoreError>
+where
+    R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+{
+    let mut rows = Vec::new();
+    each(session, statement, values, |row| {
+        rows.push(row);
+        Ok(())
+    })
+    .await?;
+    Ok(rows)
+}

@@ -1,0 +1,50 @@
+//! Nodes of one test, which it may kill and freeze: `deploy/engines` starts them, and they end with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+pub(crate) struct Engines {
+    dir: TempDir,
+    pub(crate) nodes: Vec<String>,
+}
+
+impl Engines {
+    pub(crate) async fn start(nodes: u8) -> Self {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().to_owned();
+        let count = nodes.to_string();
+        let printed = blocking(move || run(&path, &["start", "cassandra", "--nodes", &count])).await;
+        let nodes = printed.trim().strip_prefix("THALWEG_CQL_NODES=").unwrap();
+        Self { dir, nodes: nodes.split(',').map(str::to_owned).collect() }
+    }
+
+    /// `kill`, `freeze`, `thaw` or `restart`: returns when it is done, a restart when the node serves.
+    pub(crate) async fn act(&self, action: &'static str, node: &'static str) {
+        let path = self.dir.path().to_owned();
+        blocking(move || run(&path, &[action, node])).await;
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        let stopped = script(self.dir.path(), &["stop"]);
+        assert!(stopped.status.success() || std::thread::panicking(), "{stopped:?}");
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+fn run(dir: &Path, words: &[&str]) -> String {
+    let output = script(dir, words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn script(dir: &Path, words: &[&str]) -> Output {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/engines");
+    Command::new(script).args(words).arg("--dir").arg(dir).stdin(Stdio::null()).output().unwrap()
+}
