@@ -4,20 +4,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use tokio::sync::SemaphorePermit;
 
 pub(crate) struct Engines {
+    /// Three nodes take the whole machine.
+    _alone: SemaphorePermit<'static>,
     dir: TempDir,
     pub(crate) nodes: Vec<String>,
 }
 
 impl Engines {
     pub(crate) async fn start(nodes: u8) -> Self {
-        let dir = TempDir::new().unwrap();
+        let alone = crate::home::alone().await;
+        let dir = own_dir();
         let path = dir.path().to_owned();
         let count = nodes.to_string();
         let printed = blocking(move || run(&path, &["start", "cassandra", "--nodes", &count])).await;
         let nodes = printed.trim().strip_prefix("THALWEG_CQL_NODES=").unwrap();
-        Self { dir, nodes: nodes.split(',').map(str::to_owned).collect() }
+        Self { _alone: alone, dir, nodes: nodes.split(',').map(str::to_owned).collect() }
     }
 
     /// `kill`, `freeze`, `thaw` or `restart`: returns when it is done, a restart when the node serves.
@@ -32,6 +36,13 @@ impl Drop for Engines {
         let stopped = script(self.dir.path(), &["stop"]);
         assert!(stopped.status.success() || std::thread::panicking(), "{stopped:?}");
     }
+}
+
+/// A folder that `deploy/engines with` looks into when the tests are over, should this one be killed.
+#[expect(clippy::disallowed_methods, reason = "only the script knows where its folder is")]
+fn own_dir() -> TempDir {
+    let all = std::env::var("THALWEG_ENGINES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
+    tempfile::Builder::new().prefix("own-").tempdir_in(all).unwrap()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -26,6 +26,11 @@ struct Lease {
     _turn: SemaphorePermit<'static>,
 }
 
+/// Waits until no test has a keyspace, and keeps others from having one.
+pub(crate) async fn alone() -> SemaphorePermit<'static> {
+    FREE.acquire_many(KEYSPACES as u32).await.expect("the semaphore is never closed")
+}
+
 impl Lease {
     async fn take() -> Self {
         let turn = FREE.acquire().await.expect("the semaphore is never closed");

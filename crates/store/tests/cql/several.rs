@@ -41,15 +41,21 @@ async fn totals_are_exact_while_several_write() {
     const BATCHES: i64 = 60;
     let mut home = CqlHome::default();
     let (begun, acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));
-    let stores = [home.store().await, home.store().await, home.store().await, home.store().await];
+    // One request after the other: readers have time to look into the middle of an append.
+    let slow = CqlConfig { requests_in_flight_max: 1, ..home.config().await };
+    let slow = Arc::new(CqlStore::open(slow).await.unwrap());
+    let stores = [slow, home.store().await, home.store().await, home.store().await];
     let write = async |store: &CqlStore, writer: i64| {
         for number in 0..BATCHES {
-            // Every third batch is of long ago; every batch repeats a part of the one before.
-            let start = if number % 3 == 0 { -1_000_000 * SECOND } else { 0 };
+            // What the first writer writes nobody touches again: a reader that misses it misses it for ever. The other
+            // one fills a range up, and repeats a part of what it wrote before.
+            let (start, step) =
+                if writer == 0 { (0, 300 * SECOND) } else { (-1_000_000 * SECOND, 5 * SECOND) };
             let row = |n: i64| {
-                number_row(channel(1), thing((writer * 5 + n % 5) as u8), start + n * SECOND / 4, 1.0)
+                let time = start + n / 20 * step + n % 20 * SECOND / 4;
+                number_row(channel(1), thing((writer * 20 + n % 20) as u8), time, 1.0)
             };
-            let again = if number >= 3 { number * 20 - 60..number * 20 - 50 } else { 0..0 };
+            let again = if writer == 1 && number >= 3 { number * 20 - 60..number * 20 - 50 } else { 0..0 };
             let rows: Vec<WriteRow> = again.chain(number * 20..number * 20 + 20).map(row).collect();
             begun.fetch_add(20, Ordering::SeqCst);
             store.append(batch(rows)).await.unwrap();
@@ -143,6 +149,28 @@ async fn counts_are_kept_for_readers_that_start() {
         assert_eq!(total(reader).await, 7 * 128 + 1, "only the touched part was counted again");
         assert_eq!(total_of(reader, first_hour).await, 7 * 128 + 1);
     }
+}
+
+/// A first count that nobody waits for any more is finished all the same, and kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_goes_on_when_its_caller_gives_up() {
+    let mut home = CqlHome::default();
+    let (writer, reader) = (home.store().await, home.store().await);
+    let keyspace = home.config().await.keyspace;
+    writer
+        .append(batch((0..1_000).map(|n| number_row(channel(1), thing(1), n * SECOND, 1.0))))
+        .await
+        .unwrap();
+    let mut count = Box::pin(total(&*reader));
+    assert!(futures::poll!(&mut count).is_pending());
+    drop(count);
+    let session = session().await;
+    let kept = format!("SELECT start FROM {keyspace}.counts WHERE channel = ? AND span = 0");
+    let kept = session.prepare(kept).await.unwrap();
+    let found = async || session.execute_unpaged(&kept, (channel(1).as_uuid(),)).await.unwrap();
+    while found().await.into_rows_result().unwrap().rows_num() == 0 {}
+    session.query_unpaged(format!("TRUNCATE {keyspace}.rows_forever"), ()).await.unwrap();
+    assert_eq!(total(&*home.store().await).await, 1_000);
 }
 
 /// An instance that has not heard of a purge may store rows for a while; they go away by themselves.

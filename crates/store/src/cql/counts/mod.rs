@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use domain::{BucketWidth, ChannelId};
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use uuid::Uuid;
 
 use self::known::{KEPT_FROM_ROWS, Known, Parts, WINDOW_SECONDS, part_start, recall, window_of};
@@ -31,6 +31,8 @@ const REMEMBERED_BYTES: u64 = 64 << 20;
 /// A channel that was not looked at for so long is forgotten: marks and kept counts go by age, too, and a process
 /// that slept through theirs must not trust its own.
 const REMEMBERED_FOR: Duration = Duration::from_secs(86_400);
+/// Channels of which much is counted at the same time: they may be many after a restart, and nobody may wait for them.
+const LONG_COUNTS_MAX: usize = 8;
 /// Windows counted at the same time, each with the blocks that reach into it.
 const WINDOWS_AT_ONCE: usize = 4;
 
@@ -43,6 +45,8 @@ const NANOS: i64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Counts {
     channels: moka::sync::Cache<ChannelId, Arc<Remembered>>,
+    /// Taken by those who have much to count.
+    long: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -58,36 +62,60 @@ impl Counts {
             .weigher(|_, remembered: &Arc<Remembered>| remembered.bytes.load(Ordering::Relaxed).max(1_024))
             .time_to_idle(REMEMBERED_FOR)
             .build();
-        Self { channels }
+        Self { channels, long: Semaphore::new(LONG_COUNTS_MAX) }
     }
+}
+
+/// A caller's turn at a channel: no other counts it meanwhile.
+struct Turn {
+    remembered: Arc<Remembered>,
+    known: OwnedMutexGuard<Known>,
 }
 
 impl Inner {
     /// See [`Store::counts`](crate::Store::counts).
     pub(super) async fn counts(
-        &self,
+        self: &Arc<Self>,
         channel: ChannelId,
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError> {
-        match self.counting(channel).await? {
-            Some(mut counting) => counting.counts(level, starts).await,
-            None => Ok(Vec::new()),
-        }
+        let (inner, turn) = (Arc::clone(self), self.turn(channel).await);
+        finished(async move {
+            match inner.counting(channel, turn).await? {
+                Some(mut counting) => counting.counts(level, starts).await,
+                None => Ok(Vec::new()),
+            }
+        })
+        .await
     }
 
     /// See [`Store::tally`](crate::Store::tally): one look at the marks for all of it.
     pub(super) async fn tally(
+        self: &Arc<Self>,
+        channel: ChannelId,
+        width: BucketWidth,
+        tallies: Vec<Tally>,
+    ) -> Result<Vec<Tally>, StoreError> {
+        let (inner, turn) = (Arc::clone(self), self.turn(channel).await);
+        finished(async move {
+            let mut counting = inner.counting(channel, turn).await?;
+            inner.tally_with(&mut counting, channel, width, tallies).await
+        })
+        .await
+    }
+
+    async fn tally_with(
         &self,
+        counting: &mut Option<Counting<'_>>,
         channel: ChannelId,
         width: BucketWidth,
         mut tallies: Vec<Tally>,
     ) -> Result<Vec<Tally>, StoreError> {
-        let mut counting = self.counting(channel).await?;
         for tally in &mut tallies {
             loop {
                 match tally.wants().clone() {
-                    Wants::Counts { level, starts } => tally.take_counts(match &mut counting {
+                    Wants::Counts { level, starts } => tally.take_counts(match counting {
                         Some(counting) => counting.counts(level, starts).await?,
                         None => Vec::new(),
                     }),
@@ -101,10 +129,15 @@ impl Inner {
         Ok(tallies)
     }
 
-    /// Takes the channel's turn and looks at its marks; `None` if it is purged.
-    async fn counting(&self, channel: ChannelId) -> Result<Option<Counting<'_>>, StoreError> {
+    async fn turn(&self, channel: ChannelId) -> Turn {
         let remembered = self.counts.channels.get_with(channel, Arc::default);
-        let mut known = Arc::clone(&remembered.known).lock_owned().await;
+        let known = Arc::clone(&remembered.known).lock_owned().await;
+        Turn { remembered, known }
+    }
+
+    /// Looks at the channel's marks; `None` if it is purged.
+    async fn counting(&self, channel: ChannelId, turn: Turn) -> Result<Option<Counting<'_>>, StoreError> {
+        let Turn { remembered, mut known } = turn;
         let (catalogue, marks) = tokio::try_join!(self.catalogue(channel), self.marks_of(channel))?;
         if catalogue.purged {
             return Ok(None);
@@ -122,7 +155,15 @@ impl Inner {
     }
 }
 
-/// One caller's turn at a channel.
+/// Does a turn's work to its end, waited for or not: who gives up a first count and asks again shall find more of it done.
+/// There is one such turn a channel; those who wait for theirs may give up.
+async fn finished<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(work).await.map_err(unavailable)?
+}
+
+/// One caller's turn at a channel, with its marks as they are.
 struct Counting<'a> {
     source: Source<'a>,
     remembered: Arc<Remembered>,
@@ -164,7 +205,12 @@ impl Counting<'_> {
             let windows = source.windows_in(gap, known).await?;
             known.list(gap, windows.into_iter());
         }
-        for windows in known.unknown(first, last).chunks(WINDOWS_AT_ONCE) {
+        let unknown = known.unknown(first, last);
+        let _turn = match unknown.len() > WINDOWS_AT_ONCE {
+            true => Some(source.inner.counts.long.acquire().await.map_err(unavailable)?),
+            false => None,
+        };
+        for windows in unknown.chunks(WINDOWS_AT_ONCE) {
             let reads = windows.iter().map(|&window| {
                 let seconds = known.to_read(window);
                 let source = &*source;
