@@ -1,7 +1,7 @@
 //! Tells the program which commit it is built from, and when that was made.
 //!
-//! The time is the commit's, not the build's: equal sources give equal programs. `THALWEG_BUILD_COMMIT` and
-//! `THALWEG_BUILD_TIME` say it where the sources are not a clone. Only this crate is built again after a commit.
+//! The time is the commit's, not the build's: equal sources give equal programs. `BUILD_COMMIT` and
+//! `BUILD_TIME` say it where the sources are not a clone. Only this crate is built again after a commit.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,8 @@ fn main() {
         ))
     });
     let (commit, time) = found.unwrap_or((UNKNOWN.to_owned(), UNKNOWN.to_owned()));
-    for (variable, found) in [("THALWEG_BUILD_COMMIT", commit), ("THALWEG_BUILD_TIME", time)] {
+    // Cargo also gives them to what it runs; with our prefix they would be taken for settings there.
+    for (variable, found) in [("BUILD_COMMIT", commit), ("BUILD_TIME", time)] {
         println!("cargo::rerun-if-env-changed={variable}");
         #[expect(
             clippy::disallowed_methods,

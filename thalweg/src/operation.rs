@@ -19,8 +19,8 @@ use writer::WriterMetrics;
 /// Which build this is. The build script tells.
 const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
-    commit: env!("THALWEG_BUILD_COMMIT"),
-    time: env!("THALWEG_BUILD_TIME"),
+    commit: env!("BUILD_COMMIT"),
+    time: env!("BUILD_TIME"),
 };
 
 /// Every metric of the process.
