@@ -17,11 +17,8 @@ use store::Store;
 use writer::WriterMetrics;
 
 /// Which build this is. The build script tells.
-const BUILD: Build = Build {
-    version: env!("CARGO_PKG_VERSION"),
-    commit: env!("BUILD_COMMIT"),
-    time: env!("BUILD_TIME"),
-};
+const BUILD: Build =
+    Build { version: env!("CARGO_PKG_VERSION"), commit: env!("BUILD_COMMIT"), time: env!("BUILD_TIME") };
 
 /// Every metric of the process.
 #[derive(Debug, Clone)]

@@ -62,7 +62,7 @@ fn values_are_shown_as_people_write_them() {
         ("body_bytes_max", "body_bytes_max = \"2MiB\""),
         ("in_flight_bytes_max", "in_flight_bytes_max = \"62500KiB\""),
         ("log_retention_age", "log_retention_age = \"1h30m\""),
-        ("connections_max", "connections_max = 20000"),
+        ("connections_max", "connections_max = 16000"),
     ] {
         assert_eq!(shown(&place, "--config thalweg.toml", &[], key).0, value);
     }

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use thalweg_bench::kills::{Ending, Kills, kill_test};
 
+use crate::alone;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_lose_nothing_double_nothing_and_invent_nothing() {
+    let _alone = alone().await;
     let kills = Kills::new(20, rand::random());
     let report = kill_test(Path::new(env!("CARGO_BIN_EXE_thalweg")), &kills).await.unwrap();
     let seen = serde_json::to_string(&report).unwrap();
@@ -15,6 +18,7 @@ async fn twenty_kills_lose_nothing_double_nothing_and_invent_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_stops_break_no_request_lose_nothing_and_end_with_success() {
+    let _alone = alone().await;
     let kills = Kills { ending: Ending::Stop, packs_between_max: 2_000, ..Kills::new(20, rand::random()) };
     // One that does not end with 0, or not in time, is an error.
     let report = kill_test(Path::new(env!("CARGO_BIN_EXE_thalweg")), &kills).await.unwrap();

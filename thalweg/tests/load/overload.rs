@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::alone;
 use crate::harness::{Server, Thing};
 
 /// Packs that one phase publishes, and records of each.
@@ -46,6 +47,7 @@ fn pack(number: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_flat_under_three_times_the_load_that_fits() {
+    let _alone = alone().await;
     // Room for about 8 packs in flight; then 8 connections, and then 24, each with the next pack at once.
     let server = Server::start_with(&["--in-flight-bytes-max", "1200000", "--body-bytes-max", "400KiB"]);
     let thing = server.user().await.connected_thing().await;

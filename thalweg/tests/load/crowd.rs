@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use thalweg_bench::crowd::{Crowd, P99_RATIO_MAX, crowd_test, is_back, raise_file_limit};
 
+use crate::alone;
 use crate::harness::{Server, eventually};
 use crate::raw::{dial, exchange};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_slow_and_silent_connections_do_not_keep_publishers_waiting() {
+    let _alone = alone().await;
     // As `make soak` does for minutes with the usual times.
     let timeouts = ["--header-timeout", "5s", "--body-timeout", "5s", "--write-timeout", "5s"];
     let crowd = Crowd {
@@ -39,6 +41,7 @@ const IDLE_CONNECTIONS: u64 = 5_000;
 
 #[tokio::test]
 async fn an_idle_connection_takes_16_kib_or_less_and_gives_them_back() {
+    let _alone = alone().await;
     raise_file_limit();
     let server = Server::start_with(&["--header-timeout", "1h"]);
     let thing = server.user().await.connected_thing().await;
