@@ -21,8 +21,8 @@ pub struct CqlConfig {
     pub append_timeout: Duration,
     /// Requests of one append or one read that are under way at the same time.
     pub requests_in_flight_max: usize,
-    /// How long after a purge another process may still store what it did not know to be purged. That is removed
-    /// by a second purge, after this time and [`CqlConfig::append_timeout`].
+    /// How long after a purge another process may begin to store what it did not know to be purged. That is removed by
+    /// a second purge, when every append that began in this time has ended.
     pub purges_known_within: Duration,
 }
 

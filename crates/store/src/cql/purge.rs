@@ -179,7 +179,6 @@ impl Inner {
 
     /// The second time: everybody is aware by now.
     async fn finish(&self, target: PurgeTarget) -> Result<(), StoreError> {
-        self.flag(target).await?;
         self.delete(target).await?;
         if let PurgeTarget::Publisher(thing) = target {
             for (channel, bucket) in self.places(thing).await? {
@@ -195,7 +194,9 @@ impl Inner {
     }
 
     async fn finish_due(&self) -> Result<(), StoreError> {
-        let aware_after = self.config.purges_known_within + self.config.append_timeout;
+        // It is flagged within two requests of being asked for, or has failed.
+        let flagged_after = self.config.request_timeout * 2;
+        let aware_after = flagged_after + self.config.purges_known_within + self.config.append_timeout;
         let aware_after = i64::try_from(aware_after.as_millis()).unwrap_or(i64::MAX);
         let unfinished = self.unfinished().await?;
         if unfinished.is_empty() {
@@ -203,8 +204,14 @@ impl Inner {
         }
         let now = self.server_millis().await?;
         for (target, asked) in unfinished {
-            if now.saturating_sub(asked) >= aware_after {
+            if now.saturating_sub(asked) < aware_after {
+                continue;
+            }
+            if self.is_flagged(target).await? {
                 self.finish(target).await?;
+            } else {
+                // It was interrupted before anybody could know of it, and is begun anew.
+                self.purge(target).await?;
             }
         }
         Ok(())

@@ -178,8 +178,9 @@ async fn a_count_goes_on_when_its_caller_gives_up() {
 async fn what_an_unaware_writer_stores_goes_away() {
     let mut home = CqlHome::default();
     let quick = CqlConfig {
-        purges_known_within: Duration::from_secs(2),
-        append_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(3),
+        purges_known_within: Duration::from_secs(1),
+        append_timeout: Duration::from_secs(4),
         ..home.config().await
     };
     let open = async || CqlStore::open(quick.clone()).await.unwrap();
