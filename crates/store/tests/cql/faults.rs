@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{BucketWidth, ChannelProfile};
-use thalweg_store::planner::{CursorKey, Filter, Query, Start, read};
+use thalweg_store::planner::{CursorKey, Filter, Query, ReadError, Start, read};
 use thalweg_store::suite::{channel, number_row, thing};
 use thalweg_store::{CqlConfig, CqlStore, Direction, Store, StoreError, Tally, TimeRange, WriteBatch};
 use tokio::sync::watch;
@@ -83,9 +83,20 @@ impl Appender {
     }
 }
 
+/// What a store answers when it is available, as it is not while the others notice that a node is gone.
+async fn available<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
 async fn total(store: &CqlStore) -> u64 {
-    let tallies = vec![Tally::total(TimeRange::ALL)];
-    store.tally(channel(1), BucketWidth::Hour, tallies).await.unwrap()[0].passed()
+    let ask = async || store.tally(channel(1), BucketWidth::Hour, vec![Tally::total(TimeRange::ALL)]).await;
+    available(ask).await[0].passed()
 }
 
 /// Looks while appends go on: a total has all that was acknowledged before it was asked for.
@@ -110,7 +121,12 @@ async fn holds_exactly(store: &CqlStore, batches: u64) {
     };
     let mut found = 0;
     loop {
-        let page = read(store, &query, &CursorKey::from_bytes(&[1; 32])).await.unwrap();
+        let page = available(async || match read(store, &query, &CursorKey::from_bytes(&[1; 32])).await {
+            Ok(page) => Ok(page),
+            Err(ReadError::Store(error)) => Err(error),
+            Err(error) => panic!("{error:?}"),
+        })
+        .await;
         for row in &page.rows {
             assert_eq!(row.record.time.as_nanos(), found * SECOND, "every row is there once");
             found += 1;
@@ -142,7 +158,9 @@ async fn nodes_die_and_freeze_and_nothing_acknowledged_is_lost() {
             .await
             .unwrap(),
     );
-    let open = async |nodes: &[String]| Arc::new(CqlStore::open(impatient(nodes.to_vec())).await.unwrap());
+    let open = async |nodes: &[String]| {
+        Arc::new(available(async || CqlStore::open(impatient(nodes.to_vec())).await).await)
+    };
     let (writes, reads) = (open(&engines.nodes).await, open(&engines.nodes).await);
     let appender = Appender::start(writes);
     appender.acknowledges(10).await;
