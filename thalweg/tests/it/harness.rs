@@ -107,20 +107,9 @@ impl Server {
         self.data.as_ref().unwrap().path().join("data")
     }
 
-    /// The most memory that the process has had resident.
-    pub(crate) fn peak_memory_bytes(&self) -> u64 {
-        self.memory_bytes("VmHWM:")
-    }
-
-    /// The memory that the process has resident now.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        self.memory_bytes("VmRSS:")
-    }
-
-    fn memory_bytes(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, and a new process on the same data.
@@ -139,7 +128,7 @@ impl Server {
 
     /// Sends a signal, and does not wait for what comes of it.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 

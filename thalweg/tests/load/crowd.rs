@@ -8,6 +8,7 @@ use thalweg_bench::crowd::{Crowd, P99_RATIO_MAX, crowd_test, is_back, raise_file
 
 use crate::alone;
 use crate::harness::{Server, eventually};
+use crate::memory::resident_bytes;
 use crate::raw::{dial, exchange};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +56,7 @@ async fn an_idle_connection_takes_16_kib_or_less_and_gives_them_back() {
     for _ in 0..IDLE_CONNECTIONS / 50 {
         few.iter_mut().for_each(ask);
     }
-    let before = server.resident_bytes();
+    let before = resident_bytes(&server);
     let idle: Vec<_> = (0..IDLE_CONNECTIONS)
         .map(|_| {
             let mut stream = dial(&server);
@@ -63,13 +64,13 @@ async fn an_idle_connection_takes_16_kib_or_less_and_gives_them_back() {
             stream
         })
         .collect();
-    let grown = server.resident_bytes().saturating_sub(before);
+    let grown = resident_bytes(&server).saturating_sub(before);
     let each = grown / IDLE_CONNECTIONS;
     assert!(each <= IDLE_BYTES_MAX, "{each} bytes each");
     drop((idle, few));
     // Within a quarter: the allocator does not give back every page that something else lies on.
     eventually(async || {
-        let left = server.resident_bytes().saturating_sub(before);
+        let left = resident_bytes(&server).saturating_sub(before);
         if left <= grown / 4 { Ok(()) } else { Err(format!("{left} of {grown} bytes are still there")) }
     })
     .await;

@@ -11,6 +11,7 @@ mod raw;
 
 mod crowd;
 mod kills;
+mod memory;
 mod overload;
 
 use tokio::sync::{Mutex, MutexGuard};

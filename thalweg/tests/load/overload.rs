@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::alone;
 use crate::harness::{Server, Thing};
+use crate::memory::peak_bytes;
 
 /// Packs that one phase publishes, and records of each.
 const PACKS: u64 = 240;
@@ -53,10 +54,10 @@ async fn memory_stays_flat_under_three_times_the_load_that_fits() {
     let thing = server.user().await.connected_thing().await;
     let mut accepted = publish(&thing, 0, 8).await;
     thing.until_stored(accepted * RECORDS).await;
-    let usual = server.peak_memory_bytes();
+    let usual = peak_bytes(&server);
     accepted += publish(&thing, 1, 24).await;
     thing.until_stored(accepted * RECORDS).await;
-    let overloaded = server.peak_memory_bytes();
+    let overloaded = peak_bytes(&server);
     assert!(accepted < 2 * PACKS, "all {accepted} packs were accepted: this was no overload");
     let ratio = overloaded as f64 / usual as f64;
     assert!(ratio < 1.5, "peak memory grew {ratio:.2}-fold, from {usual} to {overloaded} bytes");
