@@ -18,8 +18,13 @@ const PREFIX: &str = "THALWEG_";
 /// The variable that names the file of settings.
 pub(crate) const FILE_VARIABLE: &str = "THALWEG_CONFIG";
 /// Variables that tools set for what this version does not do yet: not a slip, and without effect.
-pub(crate) const WITHOUT_EFFECT: [(&str, &str); 1] =
-    [("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "this version has no webhooks")];
+pub(crate) const WITHOUT_EFFECT: [(&str, &str); 4] = [
+    ("THALWEG_CQL_NODES", ALL_IN_ONE),
+    ("THALWEG_KAFKA_BROKERS", ALL_IN_ONE),
+    ("THALWEG_POSTGRES_URL", ALL_IN_ONE),
+    ("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "this version has no webhooks"),
+];
+const ALL_IN_ONE: &str = "this version keeps everything in its data directory";
 
 /// The variables of a process that concern us.
 #[derive(Debug, Clone, Default)]

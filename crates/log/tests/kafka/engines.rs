@@ -43,7 +43,7 @@ impl Drop for Engines {
 /// A folder that `deploy/engines with` looks into when the tests are over, should this one be killed.
 #[expect(clippy::disallowed_methods, reason = "only the script knows where its folder is")]
 fn own_dir() -> TempDir {
-    let all = std::env::var("THALWEG_ENGINES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
+    let all = std::env::var("ENGINES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
     tempfile::Builder::new().prefix("own-").tempdir_in(all).unwrap()
 }
 
