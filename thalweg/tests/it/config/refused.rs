@@ -109,7 +109,7 @@ fn settings_that_contradict_each_other_are_named() {
 fn an_unknown_variable_is_mentioned_with_what_was_meant_and_is_no_error() {
     let environment = [
         ("THALWEG_LISTEM", "127.0.0.1:1"),
-        ("THALWEG_KAFKA_BROKERS", "127.0.0.1:1"),
+        ("THALWEG_BACKEND", "127.0.0.1:1"),
         ("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "true"),
         ("THALWEG_SERVICE_HOST", "10.0.0.1"),
         ("THALWEG_PORT_8080_TCP_ADDR", "10.0.0.1"),
@@ -118,7 +118,7 @@ fn an_unknown_variable_is_mentioned_with_what_was_meant_and_is_no_error() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(
         ended.err,
-        "thalweg: warning: THALWEG_KAFKA_BROKERS is no variable of a setting\n\
+        "thalweg: warning: THALWEG_BACKEND is no variable of a setting\n\
          thalweg: warning: THALWEG_LISTEM is no variable of a setting; did you mean THALWEG_LISTEN?\n\
          thalweg: THALWEG_WEBHOOKS_ALLOW_PRIVATE has no effect: this version has no webhooks\n"
     );
