@@ -22,7 +22,7 @@ use crate::metadata::Metadata;
 use crate::metrics::ControlPlaneMetrics;
 use crate::password::{Hashing, Password};
 use crate::registry::users::NewUser;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{ConnectError, Registry, RegistryError};
 use crate::seal::Sealer;
 use crate::secrets::{self, TokenSecrets};
 use crate::tokens::Tokens;
@@ -112,7 +112,7 @@ pub enum OpenError {
     #[error("the registry is damaged")]
     Damaged(#[source] BoxError),
     /// A newer build wrote the registry: this one leaves it alone. Start the newer one.
-    #[error("the registry was written by a newer build: start that one")]
+    #[error("this build can't use the registry")]
     Newer(#[source] BoxError),
 }
 
@@ -211,8 +211,7 @@ fn asked(error: impl Into<BoxError>) -> OpenError {
     let error = error.into();
     let mut causes = std::iter::successors(Some(&*error as &(dyn Error + 'static)), |&cause| cause.source());
     let reaction = causes.find_map(|cause| {
-        if let Some(MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..)) = cause.downcast_ref()
-        {
+        if let Some(ConnectError::Newer(_)) = cause.downcast_ref() {
             return Some(OpenError::Newer as fn(BoxError) -> OpenError);
         }
         let is_damage = match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {

@@ -70,7 +70,7 @@ async fn a_registry_of_a_newer_version_is_refused_and_left_alone() {
     newer.close().await.unwrap();
     let before = fs::read(&file).unwrap();
     let refused = open(directory.path(), new_store(directory.path())).await.map(|_| ());
-    let Err(OpenError::Registry(source)) = refused else { panic!("{refused:?}") };
+    let Err(OpenError::Newer(source)) = refused else { panic!("{refused:?}") };
     let mut text = source.to_string();
     let mut cause = source.source();
     while let Some(error) = cause {
