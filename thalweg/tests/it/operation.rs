@@ -28,6 +28,12 @@ fn value(text: &str, series: &str) -> f64 {
 #[tokio::test]
 async fn health_and_version_tell_the_build() {
     let server = Server::start();
+    // It listens a moment before its writer runs.
+    eventually(async || match get(&server, "/readyz").await {
+        (200, ..) => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await;
     let (status, kind, text) = get(&server, "/health").await;
     let health: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, kind.as_str()), (200, "application/health+json"));
