@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ControlPlane;
 use crate::registry::RegistryError;
+use crate::relay::RelayError;
 
 /// Pause after a failure, doubled after each further one up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest pause between two tries.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// The longest pause between two tries to publish: what takes access away is waited for.
+const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(2);
 /// Purges that one round takes on; what fails does not keep the others waiting.
 const PURGES_PER_ROUND_MAX: i64 = 10_000;
 /// The longest sleep until a key ends: the system's clock may be set meanwhile.
@@ -90,7 +93,7 @@ impl ControlPlane {
     }
 
     /// Ends what has come to its end; how long until the next.
-    async fn end_keys_round(&self) -> Result<Duration, RegistryError> {
+    async fn end_keys_round(&self) -> Result<Duration, RelayError> {
         loop {
             let now = clock::unix_micros();
             let Some(end) = self.registry().next_key_end().await? else { return Ok(KEY_SLEEP_MAX) };
@@ -110,6 +113,7 @@ impl ControlPlane {
             while let Err(error) = self.relay().publish(self.registry()).await {
                 tracing::error!(error = %Chain(&error), "a change of access can't be published, trying again");
                 back_off(&mut pause).await;
+                pause = pause.min(PUBLISH_RETRY_MAX);
             }
             pause = RETRY_MIN;
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks one thing, to
 //! purge what belonged to an entity that is gone. Other services ask it through [`Authority`], and are told of changes
-//! through the [`Feed`](service::feed::Feed); an answered change is in force.
+//! through a [feed](service::feed); an answered change is in force, or within a second in other processes.
 
 mod access;
 mod api;
@@ -35,7 +35,8 @@ pub use email::{Email, NotAnEmail};
 pub use metrics::{ControlPlaneMetrics, PasswordCheck};
 pub use open::{Config, FirstStart, OpenError, Parts};
 pub use password::{BadPassword, Password};
-pub use secrets::{BadTokenSecrets, TokenSecrets};
+pub use secrets::TokenSecrets;
+pub use service::secrets::BadSecrets as BadTokenSecrets;
 
 use crate::attempts::Attempts;
 use crate::password::Hashing;

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
 use service::clock;
-use service::feed::Feed;
+use service::feed::ChangePublisher;
 use sqlx::migrate::MigrateError;
 use store::Store;
 
@@ -23,6 +23,7 @@ use crate::metrics::ControlPlaneMetrics;
 use crate::password::{Hashing, Password};
 use crate::registry::users::NewUser;
 use crate::registry::{ConnectError, Registry, RegistryError};
+use crate::relay::RelayError;
 use crate::seal::Sealer;
 use crate::secrets::{self, TokenSecrets};
 use crate::tokens::Tokens;
@@ -58,7 +59,7 @@ impl Config {
 #[derive(Clone)]
 pub struct Parts {
     /// Where changes of access are published.
-    pub feed: Arc<Feed>,
+    pub feed: Arc<dyn ChangePublisher>,
     /// Where the records of deleted things and channels are deleted.
     pub store: Arc<dyn Store>,
     /// What it measures.
@@ -111,6 +112,9 @@ pub enum OpenError {
     /// What is stored is no registry, or damaged; a person has to look.
     #[error("the registry is damaged")]
     Damaged(#[source] BoxError),
+    /// Changes of access that an earlier run left can't be published.
+    #[error("the change feed can't be used")]
+    Feed(#[source] BoxError),
     /// A newer build wrote the registry: this one leaves it alone. Start the newer one.
     #[error("this build can't use the registry")]
     Newer(#[source] BoxError),
@@ -125,7 +129,7 @@ impl ControlPlane {
     /// [`OpenError`] says what is in the way. Nothing that exists was changed.
     pub async fn open(
         config: Config,
-        feed: Arc<Feed>,
+        feed: Arc<dyn ChangePublisher>,
         store: Arc<dyn Store>,
     ) -> Result<(Self, FirstStart), OpenError> {
         Self::open_with(config, Parts { feed, store, metrics: ControlPlaneMetrics::default() }).await
@@ -144,7 +148,7 @@ impl ControlPlane {
         let tokens = Tokens::new(token_secrets(&config)?.as_slice());
         let app = Self::assemble(registry, parts, tokens, sealer);
         let first_start = app.create_admin(&config).await?;
-        app.relay().publish(app.registry()).await.map_err(asked)?;
+        app.relay().publish(app.registry()).await.map_err(published)?;
         app.relay().tidy(app.registry()).await.map_err(asked)?;
         Ok((app, first_start))
     }
@@ -225,6 +229,13 @@ fn asked(error: impl Into<BoxError>) -> OpenError {
         is_damage.then_some(OpenError::Damaged as fn(BoxError) -> OpenError)
     });
     reaction.unwrap_or(OpenError::Registry)(error)
+}
+
+fn published(error: RelayError) -> OpenError {
+    match error {
+        RelayError::Registry(error) => asked(error),
+        error @ (RelayError::Feed(_) | RelayError::Late) => OpenError::Feed(error.into()),
+    }
 }
 
 fn secret(error: impl Into<BoxError>) -> OpenError {

@@ -13,84 +13,25 @@ use std::str::FromStr;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use service::secrets::{BadSecrets, NamedSecret, NamedSecrets, SECRET_BYTES, decode};
 use zeroize::{Zeroize as _, Zeroizing};
-
-/// Bytes of a secret that we make, and the least of one that we take: as many as the digest it keys.
-pub(crate) const SECRET_BYTES: usize = 32;
-/// Token secrets that are accepted at a time: the current one and those it replaces.
-const TOKEN_SECRETS_MAX: usize = 4;
-/// Bytes of a secret's name in the header of a token.
-const KID_BYTES_MAX: usize = 64;
 
 /// The secrets that sign login tokens: the current one, and behind it those that are still accepted. There is one at
 /// least. Never shown.
 #[derive(Debug, Clone)]
-pub struct TokenSecrets(Vec<NamedSecret>);
+pub struct TokenSecrets(NamedSecrets);
 
 impl TokenSecrets {
     pub(crate) fn as_slice(&self) -> &[NamedSecret] {
-        &self.0
+        self.0.as_slice()
     }
 }
 
-/// `kid:secret`, as often as there are secrets, with white space or commas between them.
 impl FromStr for TokenSecrets {
-    type Err = BadTokenSecrets;
+    type Err = BadSecrets;
 
-    fn from_str(text: &str) -> Result<Self, BadTokenSecrets> {
-        let mut secrets: Vec<NamedSecret> = Vec::new();
-        let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
-        for word in words {
-            let (kid, secret) = word.split_once(':').ok_or(BadTokenSecrets::NotNamed)?;
-            let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            if kid.is_empty() || kid.len() > KID_BYTES_MAX || !kid.bytes().all(name) {
-                return Err(BadTokenSecrets::Kid);
-            }
-            if secrets.iter().any(|other| other.kid == kid) {
-                return Err(BadTokenSecrets::KidTwice);
-            }
-            let secret = decode(secret).ok_or(BadTokenSecrets::Secret)?;
-            secrets.push(NamedSecret { kid: kid.to_owned(), secret });
-        }
-        if secrets.is_empty() || secrets.len() > TOKEN_SECRETS_MAX {
-            return Err(BadTokenSecrets::Count);
-        }
-        Ok(Self(secrets))
-    }
-}
-
-/// The text holds no token secrets. Says what they look like, and nothing of what was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadTokenSecrets {
-    /// A kid or a secret is missing.
-    #[error("a secret is not written as `kid:secret`")]
-    NotNamed,
-    /// A name that can't stand in the header of a token.
-    #[error(
-        "a kid is not 1 to {KID_BYTES_MAX} letters, digits, `-` or `_`; it stands before the secret, as in `kid:secret`"
-    )]
-    Kid,
-    /// Two secrets have one name.
-    #[error("a kid is there twice")]
-    KidTwice,
-    /// A secret that is too short, or no base64url.
-    #[error("a secret is not {SECRET_BYTES} or more bytes in base64url, behind its name as in `kid:secret`")]
-    Secret,
-    /// None, or too many.
-    #[error("there have to be 1 to {TOKEN_SECRETS_MAX} secrets, each written as `kid:secret`")]
-    Count,
-}
-
-/// A secret with its name.
-#[derive(Clone)]
-pub(crate) struct NamedSecret {
-    pub(crate) kid: String,
-    pub(crate) secret: Zeroizing<Vec<u8>>,
-}
-
-impl std::fmt::Debug for NamedSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NamedSecret").field("kid", &self.kid).finish_non_exhaustive()
+    fn from_str(text: &str) -> Result<Self, BadSecrets> {
+        text.parse().map(Self)
     }
 }
 
@@ -121,7 +62,7 @@ pub(crate) fn token_secrets(directory: &Path) -> Result<TokenSecrets, SecretErro
         Zeroizing::new(format!("{}:{}\n", encode(&random::<6>()), *encode_secret()))
     })?;
     text.parse()
-        .map_err(|problem: BadTokenSecrets| SecretError::Malformed { file, problem: problem.to_string() })
+        .map_err(|problem: BadSecrets| SecretError::Malformed { file, problem: problem.to_string() })
 }
 
 /// Where the sealing secret of a directory is.
@@ -146,11 +87,6 @@ fn encode_secret() -> Zeroizing<String> {
     let text = Zeroizing::new(encode(&bytes));
     bytes.zeroize();
     text
-}
-
-fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.trim()).ok()?);
-    (bytes.len() >= SECRET_BYTES).then_some(bytes)
 }
 
 fn read_or_create(
@@ -196,7 +132,7 @@ mod tests {
     #[test]
     fn a_secret_is_made_once_and_for_its_owner_only() {
         let directory = tempfile::tempdir().unwrap();
-        let [first, again] = [(); 2].map(|()| token_secrets(directory.path()).unwrap().0);
+        let [first, again] = [(); 2].map(|()| token_secrets(directory.path()).unwrap().as_slice().to_vec());
         assert_eq!((first.len(), &first[0].kid, &first[0].secret), (1, &again[0].kid, &again[0].secret));
         let sealing = sealing_secret(directory.path()).unwrap();
         assert_eq!(sealing, sealing_secret(directory.path()).unwrap());
@@ -228,21 +164,7 @@ mod tests {
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, format!("new:{good}\n\nold:{good}\n")).unwrap();
-        let kids: Vec<_> = token_secrets(directory.path()).unwrap().0.into_iter().map(|s| s.kid).collect();
+        let kids: Vec<_> = token_secrets(directory.path()).unwrap().as_slice().iter().map(|s| s.kid.clone()).collect();
         assert_eq!(kids, ["new", "old"]);
-    }
-
-    #[test]
-    fn secrets_in_one_line_are_as_good_as_in_several() {
-        let good = encode(&[7; 32]);
-        for text in [format!("new:{good},old:{good}"), format!(" new:{good} , \n old:{good}\r\n")] {
-            let secrets: TokenSecrets = text.parse().unwrap();
-            let kids: Vec<_> = secrets.as_slice().iter().map(|named| named.kid.as_str()).collect();
-            assert_eq!(kids, ["new", "old"], "{text:?}");
-        }
-        let short = format!("a:{}", encode(&[7; 31]));
-        assert_eq!(short.parse::<TokenSecrets>().unwrap_err(), BadTokenSecrets::Secret);
-        let five: Vec<_> = (0..5).map(|n| format!("k{n}:{good}")).collect();
-        assert_eq!(five.join(",").parse::<TokenSecrets>().unwrap_err(), BadTokenSecrets::Count);
     }
 }

@@ -7,8 +7,7 @@
 use domain::UserId;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-
-use crate::secrets::NamedSecret;
+use service::secrets::NamedSecret;
 
 /// Who issues: the name that Mainflux gives itself.
 const ISSUER: &str = "mainflux.auth";

@@ -108,6 +108,7 @@ impl Exit {
             Some(OpenError::SealingSecret { .. } | OpenError::Damaged(_) | OpenError::Newer(_)) => {
                 return Some(Self::Data);
             }
+            Some(OpenError::Feed(_)) => return Some(Self::Unavailable),
             // One that is malformed has no cause of its own.
             Some(OpenError::Secret(source)) if source.source().is_none() => return Some(Self::Data),
             Some(OpenError::Registry(source)) => {
@@ -240,6 +241,7 @@ mod tests {
             (OpenError::Registry(Box::new(system(EACCES))).into(), Exit::NoPermission),
             (OpenError::Registry("busy".into()).into(), Exit::Io),
             (OpenError::Damaged("it".into()).into(), Exit::Data),
+            (OpenError::Feed("no broker answers".into()).into(), Exit::Unavailable),
             (OpenError::Path { path: "data".into(), source: system(EACCES) }.into(), Exit::NoPermission),
             (anyhow::anyhow!("nobody thought of this"), Exit::Internal),
         ] {

@@ -11,7 +11,7 @@ use reader::ReaderMetrics;
 use service::access_cache::AccessCache;
 use service::clock;
 use service::health::{self, Build, Health, Readiness};
-use service::metrics::{AccessMetrics, ConnectionMetrics};
+use service::metrics::{AccessMetrics, ConnectionMetrics, FeedMetrics};
 use service::requests::{Answerer, HttpMetrics};
 use store::Store;
 use writer::WriterMetrics;
@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) reader: ReaderMetrics,
     pub(crate) control_plane: ControlPlaneMetrics,
     pub(crate) access: AccessMetrics,
+    pub(crate) feed: FeedMetrics,
     pub(crate) connections: ConnectionMetrics,
 }
 
@@ -82,6 +83,7 @@ impl Metrics {
             reader: ReaderMetrics::register(&registry),
             control_plane: ControlPlaneMetrics::register(&registry),
             access: AccessMetrics::register(&registry),
+            feed: FeedMetrics::register(&registry),
             connections: ConnectionMetrics::register(&registry),
             registry,
         }

@@ -139,21 +139,21 @@ impl Parts {
         let lock = lock(data)?;
         let metrics = Metrics::register();
         let (log, store) = open_log_and_store(settings, &metrics).await?;
-        let feed = Arc::new(Feed::default());
+        let feed = Arc::new(Feed::measured(metrics.feed.clone()));
         let (email, password) = (settings.admin_email.clone(), settings.admin_password.clone());
         let config = control_plane::Config {
             token_secrets: settings.token_secret.clone(),
             ..control_plane::Config::new(data, email, password)
         };
         let measured = control_plane::Parts {
-            feed: Arc::clone(&feed),
+            feed: Arc::clone(&feed) as _,
             store: Arc::clone(&store),
             metrics: metrics.control_plane.clone(),
         };
         let (control_plane, first_start) = ControlPlane::open_with(config, measured)
             .await
             .with_context(|| format!("can't open the registry in {}", data.display()))?;
-        let access = AccessCache::new(&AccessCacheConfig::default(), control_plane.authority(), &feed);
+        let access = AccessCache::new(&AccessCacheConfig::default(), control_plane.authority(), &*feed);
         let access = access.measured(metrics.access.clone());
         let clock = ReceptionClock::behind(log.newest_received());
         Ok(Self {

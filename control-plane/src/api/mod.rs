@@ -23,6 +23,7 @@ use crate::registry::RegistryError;
 use crate::registry::listing::{ListError, METADATA_EXAMINED_MAX};
 use crate::registry::things::CreateError;
 use crate::registry::users::CreateUserError;
+use crate::relay::RelayError;
 
 /// What browsers are told on answers about users and tokens, as the reference prints it.
 const USER_HEADERS: [(HeaderName, HeaderValue); 6] = [
@@ -83,7 +84,8 @@ fn location(path: &str, id: impl std::fmt::Display) -> [(HeaderName, String); 1]
 
 impl ControlPlane {
     /// Makes a change of access and publishes it, whether or not the client waits for the answer: a change that is
-    /// committed and not published would be in force nowhere.
+    /// committed and not published would be in force nowhere. Where it can't be published, the answer says that the change is
+    /// made and not yet in force.
     async fn change_access<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
@@ -116,6 +118,16 @@ impl From<RegistryError> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "what is stored about this is damaged")
             }
         }
+    }
+}
+
+impl From<RelayError> for ApiError {
+    fn from(error: RelayError) -> Self {
+        tracing::warn!(error = %Chain(&error), "a change of access is made and not yet published");
+        Self::unavailable(
+            "the change is made, but not in force everywhere yet; it comes into force by itself",
+        )
+        .code("not_in_force")
     }
 }
 

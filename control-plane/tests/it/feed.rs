@@ -1,11 +1,13 @@
 //! The change feed: what is published when, and what a crash may not lose.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use domain::ThingKey;
 use serde_json::json;
 use service::access_cache::{AccessCache, AccessCacheConfig};
-use service::feed::Feed;
+use service::feed::{Change, ChangeFeed as _, ChangePublisher, Feed, FeedError, FeedPosition};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Notify;
@@ -117,8 +119,8 @@ async fn a_cached_grant_ends_with_the_answer_of_what_takes_it_away() {
         Some(crate::world::PASSWORD.parse().unwrap()),
     );
     let store = new_store(directory.path());
-    let (app, _) = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed), store).await.unwrap();
-    let cache = AccessCache::new(&AccessCacheConfig::default(), app.authority(), &feed);
+    let (app, _) = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await.unwrap();
+    let cache = AccessCache::new(&AccessCacheConfig::default(), app.authority(), &*feed);
     let mut world = World {
         directory: Arc::new(directory),
         app,
@@ -160,6 +162,10 @@ async fn the_end_of_an_overlap_is_published() {
         fn apply(&self, _: service::feed::Change, _: service::feed::FeedPosition) {
             self.0.notify_one();
         }
+
+        fn everything_changed(&self, _: service::feed::FeedPosition) {
+            self.0.notify_one();
+        }
     }
     let directory = tempfile::tempdir().unwrap();
     let feed = Arc::new(Feed::default());
@@ -185,6 +191,64 @@ async fn the_end_of_an_overlap_is_published() {
     assert_eq!(world.changes.take(), [change_of_thing(&thing)]);
     world.post("/identify", "", json!({"token": old})).await.refused(401);
     world.post("/identify", "", json!({"token": new["key"]})).await.is(200);
+    stop.cancel();
+    background.await.unwrap();
+}
+
+/// The feed of one process, as the control plane sees it when brokers come and go.
+struct Interrupted {
+    feed: Feed,
+    is_broken: AtomicBool,
+}
+
+#[async_trait]
+impl ChangePublisher for Interrupted {
+    async fn publish(&self, changes: &[Change]) -> Result<FeedPosition, FeedError> {
+        if self.is_broken.load(Ordering::SeqCst) {
+            let source = "no broker answers".into();
+            return Err(FeedError::Unavailable { doing: "publishing".to_owned(), source });
+        }
+        self.feed.publish(changes).await
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_can_not_be_published_says_so_and_is_published_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let feed = Arc::new(Interrupted { feed: Feed::default(), is_broken: false.into() });
+    let changes = Arc::new(Changes::default());
+    feed.feed.follow(Arc::clone(&changes) as _);
+    let config = thalweg_control_plane::Config::new(
+        directory.path(),
+        crate::world::ADMIN.parse().unwrap(),
+        Some(crate::world::PASSWORD.parse().unwrap()),
+    );
+    let store = new_store(directory.path());
+    let opened = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await;
+    let mut world = World { directory: Arc::new(directory), app: opened.unwrap().0, changes, admin: String::new() };
+    world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
+    let (thing, key) = world.thing(&world.admin).await;
+    let channel = world.channel(&world.admin).await;
+    world.connect(&world.admin, &channel, &thing).await;
+    world.changes.take();
+
+    feed.is_broken.store(true, Ordering::SeqCst);
+    let path = format!("/channels/{channel}/things/{thing}");
+    let answer = world.delete(&path, &world.admin).await;
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(answer.refused(503)["code"], "not_in_force");
+    assert_eq!(world.access(&channel, &key).await, 403, "it is made all the same");
+    assert_eq!(world.changes.take(), []);
+
+    let stop = CancellationToken::new();
+    let background = tokio::spawn(world.app.clone().run(stop.clone()));
+    feed.is_broken.store(false, Ordering::SeqCst);
+    let published = async {
+        while world.changes.take() != [change_of_thing(&thing)] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), published).await.expect("it is tried again by itself");
     stop.cancel();
     background.await.unwrap();
 }

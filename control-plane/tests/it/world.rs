@@ -10,7 +10,7 @@ use axum::extract::ConnectInfo;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use service::feed::{Change, Feed, FeedPosition, Follower};
+use service::feed::{Change, ChangeFeed as _, Feed, FeedPosition, Follower};
 use store::{EmbeddedConfig, EmbeddedStore, Store};
 use tempfile::TempDir;
 use thalweg_control_plane::{Config, ControlPlane, OpenError};
@@ -42,6 +42,10 @@ impl Changes {
 impl Follower for Changes {
     fn apply(&self, change: Change, _: FeedPosition) {
         self.0.lock().unwrap().push(change);
+    }
+
+    fn everything_changed(&self, _: FeedPosition) {
+        panic!("the feed of one process loses nothing");
     }
 }
 

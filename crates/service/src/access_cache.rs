@@ -3,6 +3,9 @@
 //! A grant is never used past a change of its thing or channel. Each cached one carries the feed position at which its
 //! fill began; a later change of either entity makes it invalid wherever it is, so a fill that races a revocation can't
 //! win: it is stored, and not believed.
+//!
+//! While the feed is stale nothing cached is used, and nothing is cached: each look-up asks the authority. What was cached
+//! before is good again when the feed is, but for what changed meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +16,7 @@ use domain::{ChannelId, Grant, KeyDigest};
 use moka::future::Cache;
 
 use crate::authority::{Authority, AuthorityError};
-use crate::feed::{Change, Feed, FeedPosition, Follower};
+use crate::feed::{Change, ChangeFeed, FeedPosition, Follower, Following, Freshness};
 use crate::metrics::{AccessMetrics, Cached, Lookup};
 use crate::telemetry::Chain;
 
@@ -51,6 +54,7 @@ const LOADS_MAX: usize = 3;
 pub struct AccessCache {
     authority: Arc<dyn Authority>,
     changes: Arc<Changes>,
+    freshness: Freshness,
     grants: Cache<Question, Known>,
     refusals: Cache<Question, Known>,
     metrics: AccessMetrics,
@@ -71,6 +75,16 @@ impl Known {
     }
 }
 
+/// What a cached answer is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Valid,
+    /// Something may have changed that this process was not told.
+    Stale,
+    /// Its thing or its channel has changed.
+    Changed,
+}
+
 /// Why a load put nothing into the cache of grants.
 #[derive(Debug)]
 enum NotGranted {
@@ -80,13 +94,14 @@ enum NotGranted {
 
 impl AccessCache {
     /// An empty cache that follows the feed from its end.
-    pub fn new(config: &AccessCacheConfig, authority: Arc<dyn Authority>, feed: &Feed) -> Self {
+    pub fn new(config: &AccessCacheConfig, authority: Arc<dyn Authority>, feed: &dyn ChangeFeed) -> Self {
         let changes = Arc::new(Changes::default());
-        let end = feed.follow(Arc::clone(&changes) as Arc<dyn Follower>);
-        changes.seen.fetch_max(end.0, Ordering::AcqRel);
+        let Following { from, freshness } = feed.follow(Arc::clone(&changes) as Arc<dyn Follower>);
+        changes.seen.fetch_max(from.0, Ordering::AcqRel);
         Self {
             authority,
             changes,
+            freshness,
             grants: Cache::builder().max_capacity(config.grants_max).time_to_idle(config.grant_idle).build(),
             refusals: Cache::builder()
                 .max_capacity(config.refusals_max)
@@ -111,23 +126,30 @@ impl AccessCache {
 
     /// What the thing with this key may do on this channel. `None`: no thing has this key.
     ///
-    /// Requests that miss at the same time ask the authority once.
+    /// Requests that miss at the same time ask the authority once; while the feed is stale, each asks.
     ///
     /// # Errors
-    /// [`AuthorityError`] if the grant is not cached and the authority can't be asked.
+    /// [`AuthorityError`] if the grant is not cached, or may not be believed, and the authority can't be asked.
     pub async fn grant(&self, key: KeyDigest, channel: ChannelId) -> Result<Option<Grant>, AuthorityError> {
         let question = (key, channel);
         for (cache, hit) in [(&self.grants, Lookup::Granted), (&self.refusals, Lookup::Refused)] {
             if let Some(known) = cache.get(&question).await {
-                if self.changes.leave_valid(&known, channel) {
-                    self.metrics.lookups_total.of(hit).increment(1);
-                    return Ok(known.grant);
+                match self.standing(&known, channel) {
+                    Standing::Valid => {
+                        self.metrics.lookups_total.of(hit).increment(1);
+                        return Ok(known.grant);
+                    }
+                    Standing::Stale => break,
+                    Standing::Changed => cache.invalidate(&question).await,
                 }
-                cache.invalidate(&question).await;
             }
         }
-        let asked = self.ask(question).await;
-        let result = if asked.is_ok() { Lookup::Missed } else { Lookup::Failed };
+        let (asked, answered) = if self.freshness.is_fresh() {
+            (self.ask(question).await, Lookup::Missed)
+        } else {
+            (self.authority.grant(&key, channel).await, Lookup::Stale)
+        };
+        let result = if asked.is_ok() { answered } else { Lookup::Failed };
         self.metrics.lookups_total.of(result).increment(1);
         asked
     }
@@ -145,15 +167,29 @@ impl AccessCache {
                     }
                 },
             };
-            if self.changes.leave_valid(&known, channel) {
-                if !known.is_grant() {
-                    self.refusals.insert(question, known.clone()).await;
+            match self.standing(&known, channel) {
+                Standing::Valid => {
+                    if !known.is_grant() {
+                        self.refusals.insert(question, known.clone()).await;
+                    }
+                    return Ok(known.grant);
                 }
-                return Ok(known.grant);
+                Standing::Stale => break,
+                Standing::Changed => self.grants.invalidate(&question).await,
             }
-            self.grants.invalidate(&question).await;
         }
         self.authority.grant(&key, channel).await
+    }
+
+    /// Whether an answer may be given again. The clock is read last, so that it counts against a pause before it.
+    fn standing(&self, known: &Known, channel: ChannelId) -> Standing {
+        if !self.changes.leave_valid(known, channel) {
+            Standing::Changed
+        } else if self.freshness.is_fresh() {
+            Standing::Valid
+        } else {
+            Standing::Stale
+        }
     }
 
     async fn load(&self, (key, channel): Question) -> Result<Known, NotGranted> {
@@ -211,6 +247,14 @@ impl Follower for Changes {
             newest.floor = at;
         }
         newest.by_entity.insert(change, at);
+        drop(newest);
+        self.seen.store(at.0, Ordering::Release);
+    }
+
+    fn everything_changed(&self, at: FeedPosition) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        newest.by_entity.clear();
+        newest.floor = at;
         drop(newest);
         self.seen.store(at.0, Ordering::Release);
     }

@@ -1,9 +1,10 @@
 //! The one place that reads the system's clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::ReceivedAt;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Seconds since the Unix epoch, for tokens and their expiry.
 pub fn unix_seconds() -> i64 {
@@ -17,6 +18,13 @@ pub fn unix_micros() -> i64 {
         Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
     }
+}
+
+/// Time since this machine was started. Nobody sets it, and it goes on while the machine sleeps: what must not be believed for
+/// longer than a time is measured by it.
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// Stamps receptions: the system's time, but strictly later than every stamp before.

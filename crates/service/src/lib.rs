@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod rate;
 pub mod request_id;
 pub mod requests;
+pub mod secrets;
 pub mod server;
 pub mod telemetry;
 

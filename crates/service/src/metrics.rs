@@ -78,6 +78,8 @@ label! {
         Refused = "hit_refusal",
         /// The authority, because nothing was cached or a change made it invalid.
         Missed = "miss",
+        /// The authority, because the change feed is stale and nothing that is cached is believed.
+        Stale = "stale",
         /// Nowhere: the authority could not be asked.
         Failed = "error",
     }
@@ -100,5 +102,33 @@ declare! {
         pub lookups_total: Family<Lookup, Counter>,
         /// Entries in the cache.
         pub entries: Family<Cached, Gauge>,
+    }
+}
+
+label! {
+    /// Why everything that was cached is asked for again.
+    pub enum Loss: "reason" {
+        /// A newer build published something that this one does not know.
+        UnknownVersion = "unknown_version",
+        /// Something is on the feed that is no change.
+        Malformed = "malformed",
+        /// Changes were deleted before they were read, or the feed was made anew.
+        Deleted = "deleted",
+    }
+}
+
+declare! {
+    /// The change feed, where it is followed.
+    pub struct FeedMetrics: "change_feed" {
+        /// Changes of access that were applied to what this process caches.
+        pub applied_total: Counter,
+        /// Times that changes could not be read, and everything cached is asked for again.
+        pub losses_total: Family<Loss, Counter>,
+        /// Changes that are on the feed and not applied, when its end was last asked.
+        pub lag_changes: Gauge,
+        /// Time since everything on the feed was applied, for certain; 0 in one process.
+        pub unconfirmed_seconds: Gauge,
+        /// Whether the feed can't be confirmed, and nothing is answered from the access cache: 0 or 1.
+        pub stale: Gauge,
     }
 }

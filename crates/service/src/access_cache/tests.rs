@@ -7,6 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::authority::ReadDenied;
+use crate::clock;
+use crate::feed::{ChangePublisher as _, Confirmations, Feed};
 
 /// A registry of one thing and one channel, which can be held up in the middle of an answer.
 struct Registry {
@@ -63,13 +65,13 @@ impl World {
             reachable: true.into(),
         });
         let feed = Arc::new(Feed::default());
-        let cache = AccessCache::new(config, Arc::clone(&registry) as _, &feed);
+        let cache = AccessCache::new(config, Arc::clone(&registry) as _, &*feed);
         Self { registry, feed, cache: Arc::new(cache) }
     }
 
-    fn set(&self, grant: Option<Grant>, change: Change) {
+    async fn set(&self, grant: Option<Grant>, change: Change) {
         *self.registry.grant.lock().unwrap() = grant;
-        self.feed.publish(&[change]);
+        self.feed.publish(&[change]).await.unwrap();
     }
 
     async fn ask(&self) -> Option<Grant> {
@@ -105,7 +107,7 @@ async fn a_refusal_is_asked_for_once_and_ends_with_a_connection() {
             assert_eq!(world.ask().await, refused);
         }
         assert_eq!(world.asked(), 1);
-        world.set(Some(CONNECTED), Change::Channel(CHANNEL));
+        world.set(Some(CONNECTED), Change::Channel(CHANNEL)).await;
         assert_eq!(world.ask().await, Some(CONNECTED));
     }
 }
@@ -115,10 +117,10 @@ async fn a_change_of_the_thing_or_the_channel_ends_a_grant_and_others_do_not() {
     for change in [Change::Thing(THING), Change::Channel(CHANNEL)] {
         let world = World::new(Some(CONNECTED), 100);
         world.ask().await;
-        world.set(Some(CONNECTED), Change::Thing(ThingId::from_bytes([9; 16])));
+        world.set(Some(CONNECTED), Change::Thing(ThingId::from_bytes([9; 16]))).await;
         world.ask().await;
         assert_eq!(world.asked(), 1);
-        world.set(Some(DISCONNECTED), change);
+        world.set(Some(DISCONNECTED), change).await;
         assert_eq!(world.ask().await, Some(DISCONNECTED));
     }
 }
@@ -131,7 +133,7 @@ async fn a_fill_that_races_a_revocation_does_not_win() {
         async move { cache.grant(key(), CHANNEL).await.unwrap() }
     });
     world.until_asked(1).await; // the old answer is on its way
-    world.set(Some(DISCONNECTED), Change::Thing(THING));
+    world.set(Some(DISCONNECTED), Change::Thing(THING)).await;
     let late = tokio::spawn({
         let cache = Arc::clone(&world.cache);
         async move { cache.grant(key(), CHANNEL).await.unwrap() }
@@ -186,7 +188,8 @@ async fn past_the_bound_of_changes_everything_is_asked_again() {
     let world = World::new(Some(CONNECTED), 100);
     world.ask().await;
     for i in 0..=CHANGES_MAX as u128 {
-        world.feed.publish(&[Change::Thing(ThingId::from_bytes((i + 100).to_be_bytes()))]);
+        let change = Change::Thing(ThingId::from_bytes((i + 100).to_be_bytes()));
+        world.feed.publish(&[change]).await.unwrap();
     }
     world.ask().await;
     assert_eq!(world.asked(), 2);
@@ -200,4 +203,93 @@ async fn a_registry_that_is_gone_stops_only_what_is_not_cached() {
     world.registry.reachable.store(false, Ordering::SeqCst);
     assert_eq!(world.ask().await, Some(CONNECTED));
     assert!(world.cache.grant(key(), ChannelId::from_bytes([3; 16])).await.is_err());
+}
+
+/// A feed whose followers hear what the test says, and that is confirmed when the test says so.
+struct ByHand {
+    followers: Mutex<Vec<Arc<dyn Follower>>>,
+    confirmations: Arc<Confirmations>,
+}
+
+impl ByHand {
+    /// Stale, until it is confirmed.
+    fn new() -> Self {
+        let confirmations = Confirmations::new(Duration::ZERO, Duration::from_millis(1));
+        Self { followers: Mutex::default(), confirmations: Arc::new(confirmations) }
+    }
+
+    fn tell(&self, tell: impl Fn(&dyn Follower)) {
+        self.followers.lock().unwrap().iter().for_each(|follower| tell(&**follower));
+    }
+
+    fn is_fresh_for(&self, time: Duration) {
+        self.confirmations.confirm(clock::since_boot() + time);
+    }
+
+    fn freshness(&self) -> Freshness {
+        Freshness::by(Arc::clone(&self.confirmations))
+    }
+}
+
+impl ChangeFeed for ByHand {
+    fn follow(&self, follower: Arc<dyn Follower>) -> Following {
+        self.followers.lock().unwrap().push(follower);
+        Following { from: FeedPosition(10), freshness: self.freshness() }
+    }
+}
+
+/// The grant of a key of each kind: cached, and refused.
+async fn a_stale_feed(grant: Option<Grant>) {
+    let world = World::new(grant, 10_000);
+    let feed = ByHand::new();
+    let cache = AccessCache::new(&AccessCacheConfig::default(), Arc::clone(&world.registry) as _, &feed);
+    let ask = async || cache.grant(key(), CHANNEL).await;
+    for asked in 1..4 {
+        assert_eq!((ask().await.unwrap(), world.asked()), (grant, asked), "while it is stale each asks");
+    }
+    feed.is_fresh_for(Duration::from_secs(1));
+    for _ in 0..3 {
+        assert_eq!((ask().await.unwrap(), world.asked()), (grant, 4), "what was asked meanwhile is not kept");
+    }
+    while feed.freshness().is_fresh() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((ask().await.unwrap(), world.asked()), (grant, 5), "nothing is believed any more");
+    world.registry.reachable.store(false, Ordering::SeqCst);
+    assert!(ask().await.is_err(), "better no answer than one that may be wrong");
+    world.registry.reachable.store(true, Ordering::SeqCst);
+    feed.is_fresh_for(Duration::from_secs(3_600));
+    assert_eq!((ask().await.unwrap(), world.asked()), (grant, 5), "nothing was missed: the cache goes on");
+    feed.tell(|follower| follower.apply(Change::Channel(CHANNEL), FeedPosition(11)));
+    assert_eq!((ask().await.unwrap(), world.asked()), (grant, 6));
+    feed.tell(|follower| follower.everything_changed(FeedPosition(12)));
+    for _ in 0..2 {
+        assert_eq!((ask().await.unwrap(), world.asked()), (grant, 7), "once more, and then it is kept again");
+    }
+}
+
+#[tokio::test]
+async fn a_stale_feed_lets_nothing_cached_be_used_and_spoils_none_of_it() {
+    for grant in [Some(CONNECTED), Some(DISCONNECTED), None] {
+        a_stale_feed(grant).await;
+    }
+}
+
+/// Who joins a look-up gets what was read before it came; while no change is heard of, that is too old.
+#[tokio::test]
+async fn look_ups_of_a_stale_feed_are_not_shared() {
+    let world = World::new(Some(CONNECTED), 0);
+    let cache = AccessCache::new(&AccessCacheConfig::default(), Arc::clone(&world.registry) as _, &ByHand::new());
+    let cache = Arc::new(cache);
+    let ask = || {
+        let cache = Arc::clone(&cache);
+        tokio::spawn(async move { cache.grant(key(), CHANNEL).await.unwrap() })
+    };
+    let early = ask();
+    world.until_asked(1).await;
+    *world.registry.grant.lock().unwrap() = Some(DISCONNECTED);
+    let late = ask();
+    world.until_asked(2).await;
+    world.registry.answers.add_permits(2);
+    assert_eq!((early.await.unwrap(), late.await.unwrap()), (Some(CONNECTED), Some(DISCONNECTED)));
 }
