@@ -29,6 +29,20 @@ impl Authority for ControlPlane {
     }
 }
 
+impl ControlPlane {
+    /// What things may do, in the order of the questions.
+    pub(crate) async fn grants(
+        &self,
+        questions: &[(KeyDigest, ChannelId)],
+    ) -> Result<Vec<Option<Grant>>, AuthorityError> {
+        let mut grants = Vec::with_capacity(questions.len());
+        for (key, channel) in questions {
+            grants.push(self.grant(key, *channel).await?);
+        }
+        Ok(grants)
+    }
+}
+
 fn unavailable(error: RegistryError) -> AuthorityError {
     AuthorityError(Box::new(error))
 }

@@ -13,6 +13,7 @@ mod caller;
 mod email;
 mod entity;
 mod fields;
+mod internal;
 mod metadata;
 mod metrics;
 mod open;

@@ -61,8 +61,7 @@ pub(crate) fn token_secrets(directory: &Path) -> Result<TokenSecrets, SecretErro
     let text = read_or_create(&file, || {
         Zeroizing::new(format!("{}:{}\n", encode(&random::<6>()), *encode_secret()))
     })?;
-    text.parse()
-        .map_err(|problem: BadSecrets| SecretError::Malformed { file, problem: problem.to_string() })
+    text.parse().map_err(|problem: BadSecrets| SecretError::Malformed { file, problem: problem.to_string() })
 }
 
 /// Where the sealing secret of a directory is.
@@ -164,7 +163,8 @@ mod tests {
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, format!("new:{good}\n\nold:{good}\n")).unwrap();
-        let kids: Vec<_> = token_secrets(directory.path()).unwrap().as_slice().iter().map(|s| s.kid.clone()).collect();
+        let kids: Vec<_> =
+            token_secrets(directory.path()).unwrap().as_slice().iter().map(|s| s.kid.clone()).collect();
         assert_eq!(kids, ["new", "old"]);
     }
 }

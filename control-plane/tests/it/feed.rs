@@ -119,7 +119,8 @@ async fn a_cached_grant_ends_with_the_answer_of_what_takes_it_away() {
         Some(crate::world::PASSWORD.parse().unwrap()),
     );
     let store = new_store(directory.path());
-    let (app, _) = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await.unwrap();
+    let (app, _) =
+        thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await.unwrap();
     let cache = AccessCache::new(&AccessCacheConfig::default(), app.authority(), &*feed);
     let mut world = World {
         directory: Arc::new(directory),
@@ -225,7 +226,8 @@ async fn a_change_that_can_not_be_published_says_so_and_is_published_later() {
     );
     let store = new_store(directory.path());
     let opened = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await;
-    let mut world = World { directory: Arc::new(directory), app: opened.unwrap().0, changes, admin: String::new() };
+    let mut world =
+        World { directory: Arc::new(directory), app: opened.unwrap().0, changes, admin: String::new() };
     world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
     let (thing, key) = world.thing(&world.admin).await;
     let channel = world.channel(&world.admin).await;
@@ -248,7 +250,9 @@ async fn a_change_that_can_not_be_published_says_so_and_is_published_later() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), published).await.expect("it is tried again by itself");
+    tokio::time::timeout(std::time::Duration::from_secs(30), published)
+        .await
+        .expect("it is tried again by itself");
     stop.cancel();
     background.await.unwrap();
 }

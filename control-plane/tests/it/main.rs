@@ -11,6 +11,8 @@ mod feed;
 #[cfg(test)]
 mod format;
 #[cfg(test)]
+mod internal;
+#[cfg(test)]
 mod lists;
 #[cfg(test)]
 mod logins;

@@ -13,6 +13,7 @@ pub mod error;
 pub mod extract;
 pub mod feed;
 pub mod health;
+pub mod internal;
 pub mod metrics;
 pub mod rate;
 pub mod request_id;

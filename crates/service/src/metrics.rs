@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use http::header;
-use instruments::{Counter, Family, Gauge, Registry, declare, label};
+use instruments::{Counter, Family, Gauge, Histogram, Registry, declare, label};
 use tokio_util::sync::CancellationToken;
 
 /// The route of [`router`].
@@ -130,5 +130,77 @@ declare! {
         pub unconfirmed_seconds: Gauge,
         /// Whether the feed can't be confirmed, and nothing is answered from the access cache: 0 or 1.
         pub stale: Gauge,
+    }
+}
+
+label! {
+    /// How a request to a control plane ended.
+    pub enum Exchange: "outcome" {
+        /// With an answer.
+        Answered = "answered",
+        /// It had too much to do (503).
+        Busy = "busy",
+        /// It did not accept the credential (401).
+        Refused = "refused",
+        /// It could not be reached, did not answer in time, or answered something else.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a question was not answered.
+    pub enum Unanswered: "reason" {
+        /// Too many waited.
+        Full = "full",
+        /// It took too long.
+        Late = "late",
+        /// No control plane answered.
+        Nobody = "nobody",
+        /// The answer could not be understood.
+        NotUnderstood = "not_understood",
+    }
+}
+
+declare! {
+    /// What a node asks the control plane.
+    pub struct RemoteAuthorityMetrics: "authority" {
+        /// Requests to a control plane's internal listener.
+        pub requests_total: Family<Exchange, Counter>,
+        /// Time from sending such a request to its answer, or to giving it up.
+        pub request_seconds: Histogram,
+        /// Questions about things that went together in a request.
+        pub request_questions: Histogram,
+        /// Questions about things that wait to be sent.
+        pub questions_waiting: Gauge,
+        /// Questions that were not answered.
+        pub unanswered_total: Family<Unanswered, Counter>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an embedded server shows has its test there; it never asks another process.
+    #[test]
+    fn what_only_a_cluster_shows_is_documented_as_it_is() {
+        let registry = Registry::new();
+        RemoteAuthorityMetrics::register(&registry).request_seconds.record(0.0);
+        let text = registry.render();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+        let documented = std::fs::read_to_string(file).unwrap();
+        let section =
+            documented.split_once("### Only in a cluster").unwrap().1.split("\n### ").next().unwrap();
+        let mut rows = 0;
+        for (name, help) in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
+            let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+            let label =
+                text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{"))?.split_once('='));
+            let label = label.map(|(label, _)| format!("`{label}`")).unwrap_or_default();
+            let row = format!("| `{name}` | {kind} | {label} | {help} |");
+            assert!(section.lines().any(|line| line == row), "docs/operating.md has to say: {row}");
+            rows += 1;
+        }
+        assert_eq!(section.lines().filter(|line| line.starts_with("| `")).count(), rows, "and nothing more");
     }
 }

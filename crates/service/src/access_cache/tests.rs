@@ -279,7 +279,8 @@ async fn a_stale_feed_lets_nothing_cached_be_used_and_spoils_none_of_it() {
 #[tokio::test]
 async fn look_ups_of_a_stale_feed_are_not_shared() {
     let world = World::new(Some(CONNECTED), 0);
-    let cache = AccessCache::new(&AccessCacheConfig::default(), Arc::clone(&world.registry) as _, &ByHand::new());
+    let cache =
+        AccessCache::new(&AccessCacheConfig::default(), Arc::clone(&world.registry) as _, &ByHand::new());
     let cache = Arc::new(cache);
     let ask = || {
         let cache = Arc::clone(&cache);
