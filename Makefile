@@ -6,7 +6,7 @@ CONTRACT ?= ../shared/contract/seed_contract.py
 # The sections of the contract that this version implements.
 CONTRACT_SECTIONS = users things channels connect access messages
 # The tests that need real engines; `cargo test` by itself leaves them out.
-ENGINES = thalweg-log/engines,thalweg-store/engines
+ENGINES = thalweg-log/engines,thalweg-service/engines,thalweg-store/engines
 # Where cargo builds to.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release

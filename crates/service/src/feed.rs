@@ -7,6 +7,7 @@
 //! A follower is never passed over in silence: what can't be read is told as [`Follower::everything_changed`].
 
 mod freshness;
+pub mod kafka;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,6 +83,15 @@ pub enum FeedError {
     /// What is there, or was configured, can't be the change feed: a person has to look.
     #[error("the change feed can't be used: {0}")]
     Unusable(String),
+}
+
+impl FeedError {
+    fn unavailable(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { doing: doing.into(), source: source.into() }
+    }
 }
 
 /// The feed of one process: never stale.

@@ -36,7 +36,8 @@ impl Confirmations {
         nanos(now).saturating_sub(self.as_of_nanos.load(Ordering::Acquire))
     }
 
-    fn is_fresh(&self, now: Duration) -> bool {
+    /// Whether that is good enough.
+    pub fn is_fresh(&self, now: Duration) -> bool {
         self.age_nanos(now) < self.stale_after_nanos
     }
 }
@@ -87,6 +88,8 @@ mod tests {
     fn time_goes_by_unasked() {
         let stale = Freshness::by(Arc::new(Confirmations::new(clock::since_boot(), Duration::ZERO)));
         let long = Confirmations::new(clock::since_boot(), Duration::MAX);
-        assert!(!stale.is_fresh() && Freshness::by(Arc::new(long)).is_fresh() && Freshness::always().is_fresh());
+        assert!(
+            !stale.is_fresh() && Freshness::by(Arc::new(long)).is_fresh() && Freshness::always().is_fresh()
+        );
     }
 }
