@@ -6,7 +6,7 @@ CONTRACT ?= ../shared/contract/seed_contract.py
 # The sections of the contract that this version implements.
 CONTRACT_SECTIONS = users things channels connect access messages
 # The tests that need real engines; `cargo test` by itself leaves them out.
-ENGINES = thalweg-log/engines,thalweg-service/engines,thalweg-store/engines
+ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-service/engines,thalweg-store/engines
 # Where cargo builds to.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
@@ -44,7 +44,7 @@ check:
 # With real engines: started once, when everything is built, and stopped whatever becomes of the tests.
 unit:
 	$(CARGO) test --workspace --features $(ENGINES) --no-run
-	deploy/engines with kafka cassandra -- $(CARGO) test --workspace --features $(ENGINES)
+	deploy/engines with kafka cassandra postgres -- $(CARGO) test --workspace --features $(ENGINES)
 
 contract:
 	@if [ -f "$(CONTRACT)" ]; then \

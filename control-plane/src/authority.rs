@@ -30,16 +30,15 @@ impl Authority for ControlPlane {
 }
 
 impl ControlPlane {
-    /// What things may do, in the order of the questions.
-    pub(crate) async fn grants(
+    /// What [`Authority::grant`] answers to each of the questions, in their order: for who has many at once.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] if the registry can't be asked.
+    pub async fn grants(
         &self,
         questions: &[(KeyDigest, ChannelId)],
     ) -> Result<Vec<Option<Grant>>, AuthorityError> {
-        let mut grants = Vec::with_capacity(questions.len());
-        for (key, channel) in questions {
-            grants.push(self.grant(key, *channel).await?);
-        }
-        Ok(grants)
+        self.registry().grants(questions, clock::unix_micros()).await.map_err(unavailable)
     }
 }
 

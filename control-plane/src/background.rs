@@ -1,7 +1,9 @@
 //! Work that no request waits for: purging the records of what was deleted, ending old keys, and publishing what a request
 //! failed to publish.
 //!
-//! What is to be done stands in the registry, so a restart goes on with it.
+//! What is to be done stands in the registry, so a restart goes on with it, and where several processes work on one registry,
+//! another of them. Then they may do the same at the same time, which costs twice and does no harm: a purge may be done
+//! again, keys end in one transaction or the other, and a change that is published again is asked for again.
 
 use std::time::Duration;
 
@@ -24,6 +26,13 @@ const PURGES_PER_ROUND_MAX: i64 = 10_000;
 /// The longest sleep until a key ends: the system's clock may be set meanwhile.
 const KEY_SLEEP_MAX: Duration = Duration::from_secs(60);
 
+/// How often a shared registry is looked at for what other processes did not come to do: purges, which nobody waits for;
+const OTHERS_PURGES_EVERY: Duration = Duration::from_secs(5);
+/// ends of keys, which are to be in force within a second or two;
+const OTHERS_KEYS_EVERY: Duration = Duration::from_secs(1);
+/// and changes that are committed and not published, the same.
+const OTHERS_CHANGES_EVERY: Duration = Duration::from_millis(500);
+
 impl ControlPlane {
     /// Works until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -41,7 +50,10 @@ impl ControlPlane {
             match self.purge_round().await {
                 Ok(Round::Idle) => {
                     pause = RETRY_MIN;
-                    self.purge_asked().notified().await;
+                    tokio::select! {
+                        () = self.purge_asked().notified() => {}
+                        () = self.others_turn(OTHERS_PURGES_EVERY) => {}
+                    }
                 }
                 Ok(Round::Done) => pause = RETRY_MIN,
                 Ok(Round::Failed) => back_off(&mut pause).await,
@@ -82,6 +94,7 @@ impl ControlPlane {
                     tokio::select! {
                         () = tokio::time::sleep(sleep) => {}
                         () = self.key_end_set().notified() => {}
+                        () = self.others_turn(OTHERS_KEYS_EVERY) => {}
                     }
                 }
                 Err(error) => {
@@ -109,13 +122,41 @@ impl ControlPlane {
     async fn publish_leftovers(&self) {
         let mut pause = RETRY_MIN;
         loop {
-            self.relay().failed().await;
+            tokio::select! {
+                () = self.relay().failed() => {}
+                () = self.others_left_changes() => {}
+            }
             while let Err(error) = self.relay().publish(self.registry()).await {
                 tracing::error!(error = %Chain(&error), "a change of access can't be published, trying again");
                 back_off(&mut pause).await;
                 pause = pause.min(PUBLISH_RETRY_MAX);
             }
             pause = RETRY_MIN;
+        }
+    }
+
+    /// Waits until there are changes that another process committed and may have died before it published them.
+    async fn others_left_changes(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            self.others_turn(OTHERS_CHANGES_EVERY).await;
+            match self.registry().has_outgoing().await {
+                Ok(true) => return,
+                Ok(false) => pause = RETRY_MIN,
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "changes can't be looked for, trying again");
+                    back_off(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until it is time to look for what others left; for ever, if there are no others.
+    async fn others_turn(&self, every: Duration) {
+        if self.registry().is_shared() {
+            tokio::time::sleep(every).await;
+        } else {
+            std::future::pending().await
         }
     }
 }

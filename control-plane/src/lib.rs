@@ -18,6 +18,7 @@ mod metadata;
 mod metrics;
 mod open;
 mod password;
+mod postgres_url;
 mod registry;
 mod relay;
 mod seal;
@@ -34,9 +35,10 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use email::{Email, NotAnEmail};
 pub use metrics::{ControlPlaneMetrics, PasswordCheck};
-pub use open::{Config, FirstStart, OpenError, Parts};
+pub use open::{Config, FirstStart, MigrationReport, OpenError, Parts, RegistryConfig, migrate};
 pub use password::{BadPassword, Password};
-pub use secrets::TokenSecrets;
+pub use postgres_url::{BadPostgresUrl, PostgresUrl};
+pub use secrets::{BadSealingSecret, SealingSecret, TokenSecrets};
 pub use service::secrets::BadSecrets as BadTokenSecrets;
 
 use crate::attempts::Attempts;
@@ -122,7 +124,7 @@ impl ControlPlane {
 
     /// Closes the registry, once the requests in flight have ended.
     pub async fn close(&self) {
-        if let Err(error) = self.0.relay.tidy(&self.0.registry).await {
+        if let Err(error) = self.0.registry.tidy_outbox().await {
             tracing::warn!(error = %Chain(&error), "published changes stay in the outbox until the next start");
         }
         self.0.registry.close().await;

@@ -1,4 +1,4 @@
-//! Opening the control plane: its directory, its secrets, and the admin of the first start.
+//! Opening the control plane: its registry, its secrets, and the admin of the first start.
 
 use std::error::Error;
 use std::fmt;
@@ -21,11 +21,12 @@ use crate::email::Email;
 use crate::metadata::Metadata;
 use crate::metrics::ControlPlaneMetrics;
 use crate::password::{Hashing, Password};
+use crate::postgres_url::PostgresUrl;
 use crate::registry::users::NewUser;
 use crate::registry::{ConnectError, Registry, RegistryError};
 use crate::relay::RelayError;
 use crate::seal::Sealer;
-use crate::secrets::{self, TokenSecrets};
+use crate::secrets::{self, SealingSecret, TokenSecrets};
 use crate::tokens::Tokens;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -38,20 +39,45 @@ const SEAL_CHECK: &str = "thalweg";
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Directory of the registry and of the secrets. It belongs to one process at a time.
-    pub directory: PathBuf,
+    /// Where the registry is.
+    pub registry: RegistryConfig,
     /// Email of the admin that the first start creates.
     pub admin_email: Email,
-    /// Password of that admin; without one a random one is made. Only the first start looks at it.
+    /// Password of that admin. Only the first start looks at it. In a directory a random one is made where none is given; on a
+    /// server that several processes start on, one has to be.
     pub admin_password: Option<Password>,
-    /// What signs login tokens. Without them the directory's own are used, and made where there are none.
-    pub token_secrets: Option<TokenSecrets>,
+}
+
+/// Where the registry is, and with which secrets.
+#[derive(Debug, Clone)]
+pub enum RegistryConfig {
+    /// In a directory.
+    Directory {
+        /// It belongs to one process at a time. The sealing secret is in it, and made where there is none.
+        directory: PathBuf,
+        /// What signs login tokens. Without them the directory's own are used, and made where there are none.
+        token_secrets: Option<TokenSecrets>,
+    },
+    /// On a server that any number of control planes share. All of them have the same secrets.
+    Postgres {
+        /// The server, the login, and the database.
+        url: PostgresUrl,
+        /// What signs login tokens.
+        token_secrets: TokenSecrets,
+        /// What seals thing keys.
+        sealing_secret: SealingSecret,
+    },
 }
 
 impl Config {
-    /// Settings for a directory.
+    /// Settings for a directory, with its own secrets.
     pub fn new(directory: impl AsRef<Path>, admin_email: Email, admin_password: Option<Password>) -> Self {
-        Self { directory: directory.as_ref().to_owned(), admin_email, admin_password, token_secrets: None }
+        let directory = directory.as_ref().to_owned();
+        Self {
+            registry: RegistryConfig::Directory { directory, token_secrets: None },
+            admin_email,
+            admin_password,
+        }
     }
 }
 
@@ -106,6 +132,32 @@ pub enum OpenError {
         /// Where the secret has to be.
         path: PathBuf,
     },
+    /// The registry's thing keys were sealed by another secret than the one that is given.
+    #[error("THALWEG_SEALING_SECRET is not the secret that this registry was made with")]
+    GivenSealingSecret,
+    /// There is no user yet, and several processes may be starting: none of them can tell a person a random password.
+    #[error(
+        "there is no admin yet: the first start on PostgreSQL takes a password for it in THALWEG_ADMIN_PASSWORD"
+    )]
+    NoAdminPassword,
+    /// The server does not answer.
+    #[error("PostgreSQL can't be reached at {place} (THALWEG_POSTGRES_URL)")]
+    Unreachable {
+        /// Host, port and database.
+        place: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// The server does not let us in, or not do what we have to.
+    #[error("PostgreSQL at {place} refuses us: look at user, password and database in THALWEG_POSTGRES_URL")]
+    Refused {
+        /// Host, port and database.
+        place: String,
+        /// What it says.
+        #[source]
+        source: BoxError,
+    },
     /// The registry can't be opened, brought up to date or asked. Nothing is known to be wrong with what is stored.
     #[error("the registry can't be used")]
     Registry(#[source] BoxError),
@@ -121,7 +173,7 @@ pub enum OpenError {
 }
 
 impl ControlPlane {
-    /// Opens the registry of a directory; on the first start, makes it, its secrets and an admin.
+    /// Opens the registry; on the first start, makes it, its secrets and an admin.
     ///
     /// Changes that a crash kept from being published are published before it returns.
     ///
@@ -140,16 +192,21 @@ impl ControlPlane {
     /// # Errors
     /// As [`ControlPlane::open`].
     pub async fn open_with(config: Config, parts: Parts) -> Result<(Self, FirstStart), OpenError> {
-        let directory = &config.directory;
-        fs::create_dir_all(directory)
-            .map_err(|source| OpenError::Path { path: directory.clone(), source })?;
-        let registry = open_registry(&directory.join("registry.sqlite")).await?;
-        let sealer = open_sealer(&registry, directory).await?;
-        let tokens = Tokens::new(token_secrets(&config)?.as_slice());
+        let (registry, sealer, tokens) = match &config.registry {
+            RegistryConfig::Directory { directory, token_secrets } => {
+                open_directory(directory, token_secrets.as_ref()).await?
+            }
+            RegistryConfig::Postgres { url, token_secrets, sealing_secret } => {
+                let registry = Registry::connect(url).await.map_err(|error| connected(error, url))?;
+                let sealer =
+                    check_sealer(&registry, sealing_secret, || OpenError::GivenSealingSecret).await?;
+                (registry, sealer, Tokens::new(token_secrets.as_slice()))
+            }
+        };
         let app = Self::assemble(registry, parts, tokens, sealer);
         let first_start = app.create_admin(&config).await?;
         app.relay().publish(app.registry()).await.map_err(published)?;
-        app.relay().tidy(app.registry()).await.map_err(asked)?;
+        app.registry().tidy_outbox().await.map_err(asked)?;
         Ok((app, first_start))
     }
 
@@ -159,6 +216,7 @@ impl ControlPlane {
         }
         let random_password = match config.admin_password {
             Some(_) => None,
+            None if self.registry().is_shared() => return Err(OpenError::NoAdminPassword),
             None => {
                 let random = secrets::random::<RANDOM_PASSWORD_BYTES>();
                 Some(SecretString::from(URL_SAFE_NO_PAD.encode(random)))
@@ -173,39 +231,107 @@ impl ControlPlane {
             metadata: &Metadata::default(),
             is_admin: true,
         };
-        self.registry().create_user(admin, clock::unix_micros()).await.map_err(asked)?;
+        self.registry().create_first_user(admin, clock::unix_micros()).await.map_err(asked)?;
         Ok(FirstStart { random_password })
     }
 }
 
-/// The file is made before the engine does, because only its owner may read it.
-async fn open_registry(file: &Path) -> Result<Registry, OpenError> {
-    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(file);
-    made.map_err(|source| OpenError::Path { path: file.to_owned(), source })?;
-    Registry::open(file).await.map_err(asked)
+/// What a run of [`migrate`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationReport {
+    /// Versions of the tables that were not there before, in their order. None: they were up to date.
+    pub applied: Vec<i64>,
 }
 
-/// A registry knows its sealing secret: a lost one is noticed here, and not when the first key is to be shown.
+/// Brings the tables on a server up to date, and does nothing else. Opening a control plane does it too; a deployment that
+/// wants it done before the first of them starts, runs this. Several may run at once.
+///
+/// # Errors
+/// [`OpenError`] says what is in the way.
+pub async fn migrate(url: &PostgresUrl) -> Result<MigrationReport, OpenError> {
+    let applied = Registry::migrate(url).await.map_err(|error| connected(error, url))?;
+    Ok(MigrationReport { applied })
+}
+
+async fn open_directory(
+    directory: &Path,
+    given: Option<&TokenSecrets>,
+) -> Result<(Registry, Sealer, Tokens), OpenError> {
+    let unusable = |path: &Path| {
+        let path = path.to_owned();
+        |source| OpenError::Path { path, source }
+    };
+    fs::create_dir_all(directory).map_err(unusable(directory))?;
+    // The file is made before the engine does, because only its owner may read it.
+    let file = directory.join("registry.sqlite");
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&file);
+    made.map_err(unusable(&file))?;
+    let registry = Registry::open(&file).await.map_err(asked)?;
+    let sealer = open_sealer(&registry, directory).await?;
+    let tokens = match given {
+        Some(given) => Tokens::new(given.as_slice()),
+        None => Tokens::new(secrets::token_secrets(directory).map_err(secret)?.as_slice()),
+    };
+    Ok((registry, sealer, tokens))
+}
+
+/// A lost secret is noticed before another is made in its place.
 async fn open_sealer(registry: &Registry, directory: &Path) -> Result<Sealer, OpenError> {
-    let check = registry.seal_check().await.map_err(asked)?;
     let path = secrets::sealing_secret_file(directory);
-    if check.is_some() && !path.exists() {
+    if !path.exists() && registry.seal_check().await.map_err(asked)?.is_some() {
         return Err(OpenError::SealingSecret { path });
     }
-    let sealer = Sealer::new(&secrets::sealing_secret(directory).map_err(secret)?);
-    match check {
-        None => registry.set_seal_check(&sealer.seal_text(b"check", SEAL_CHECK)).await.map_err(asked)?,
-        Some(sealed) if sealer.open_text(b"check", &sealed).as_deref() == Some(SEAL_CHECK) => {}
-        Some(_) => return Err(OpenError::SealingSecret { path }),
-    }
-    Ok(sealer)
+    let secret = secrets::sealing_secret(directory).map_err(secret)?;
+    check_sealer(registry, &secret, || OpenError::SealingSecret { path }).await
 }
 
-fn token_secrets(config: &Config) -> Result<TokenSecrets, OpenError> {
-    match &config.token_secrets {
-        Some(given) => Ok(given.clone()),
-        None => secrets::token_secrets(&config.directory).map_err(secret),
+/// A registry knows its sealing secret: a wrong one is noticed here, and not when the first key is to be shown. The first one
+/// that a new registry is opened with becomes its own, whoever else opens it at the same time.
+async fn check_sealer(
+    registry: &Registry,
+    secret: &SealingSecret,
+    foreign: impl FnOnce() -> OpenError,
+) -> Result<Sealer, OpenError> {
+    let sealer = Sealer::new(secret.as_bytes());
+    let mut check = registry.seal_check().await.map_err(asked)?;
+    if check.is_none() {
+        registry.set_seal_check(&sealer.seal_text(b"check", SEAL_CHECK)).await.map_err(asked)?;
+        check = registry.seal_check().await.map_err(asked)?;
     }
+    let is_own =
+        check.is_some_and(|sealed| sealer.open_text(b"check", &sealed).as_deref() == Some(SEAL_CHECK));
+    if is_own { Ok(sealer) } else { Err(foreign()) }
+}
+
+/// PostgreSQL's codes for a login that it refuses, a database that is not there, and what the login may not do. Source:
+/// postgresql.org/docs/current/errcodes-appendix.html.
+const POSTGRES_REFUSALS: [&str; 4] = ["28000", "28P01", "3D000", "42501"];
+
+/// What a server said, or that it said nothing.
+fn connected(error: ConnectError, url: &PostgresUrl) -> OpenError {
+    let place = url.place().to_owned();
+    match code(&error) {
+        Some(code) if POSTGRES_REFUSALS.contains(&&*code) => {
+            OpenError::Refused { place, source: error.into() }
+        }
+        None if matches!(error, ConnectError::Encoding(_)) => {
+            OpenError::Refused { place, source: error.into() }
+        }
+        None if matches!(error, ConnectError::Open(_)) => {
+            OpenError::Unreachable { place, source: error.into() }
+        }
+        _ => asked(error),
+    }
+}
+
+/// The code of the engine's answer, if it gave one.
+fn code(error: &ConnectError) -> Option<String> {
+    let error: &(dyn Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    causes.find_map(|cause| match cause.downcast_ref() {
+        Some(sqlx::Error::Database(error)) => error.code().map(Into::into),
+        _ => None,
+    })
 }
 
 /// SQLite's codes for a file that is damaged, and for one that is no database. Source: sqlite.org/rescode.html.

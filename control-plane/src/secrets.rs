@@ -1,4 +1,4 @@
-//! The secrets of this installation: two files in the data directory that only its owner may read.
+//! The secrets of this installation: given by the settings, or two files in the data directory that only its owner may read.
 //!
 //! `token-secret`, if the settings give no other in its place, signs login tokens: one line `kid:secret` each, the current one first, behind it those that are still
 //! accepted. To exchange it, put a new line on top and restart; take the old line away 10 hours later. `sealing-secret` seals
@@ -35,6 +35,36 @@ impl FromStr for TokenSecrets {
     }
 }
 
+/// What seals thing keys. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealingSecret(Zeroizing<Vec<u8>>);
+
+impl SealingSecret {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The bytes in base64url.
+impl FromStr for SealingSecret {
+    type Err = BadSealingSecret;
+
+    fn from_str(text: &str) -> Result<Self, BadSealingSecret> {
+        decode(text).map(Self).ok_or(BadSealingSecret)
+    }
+}
+
+impl std::fmt::Debug for SealingSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealingSecret(..)")
+    }
+}
+
+/// The text holds no sealing secret. Says what one looks like, and nothing of what was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not {SECRET_BYTES} or more bytes in base64url")]
+pub struct BadSealingSecret;
+
 /// Why a secret can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
@@ -70,11 +100,10 @@ pub(crate) fn sealing_secret_file(directory: &Path) -> PathBuf {
 }
 
 /// The sealing secret of a directory; made if there is none.
-pub(crate) fn sealing_secret(directory: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+pub(crate) fn sealing_secret(directory: &Path) -> Result<SealingSecret, SecretError> {
     let file = sealing_secret_file(directory);
     let text = read_or_create(&file, encode_secret)?;
-    let problem = "it is not 32 or more bytes in base64url".to_owned();
-    decode(&text).ok_or(SecretError::Malformed { file, problem })
+    text.parse().map_err(|problem| SecretError::Malformed { file, problem: format!("it {problem}") })
 }
 
 fn encode(bytes: &[u8]) -> String {
@@ -135,7 +164,7 @@ mod tests {
         assert_eq!((first.len(), &first[0].kid, &first[0].secret), (1, &again[0].kid, &again[0].secret));
         let sealing = sealing_secret(directory.path()).unwrap();
         assert_eq!(sealing, sealing_secret(directory.path()).unwrap());
-        assert_ne!(sealing, first[0].secret);
+        assert_ne!(sealing.as_bytes(), first[0].secret.as_slice());
         for file in ["token-secret", "sealing-secret"] {
             let mode = fs::metadata(directory.path().join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
@@ -166,5 +195,15 @@ mod tests {
         let kids: Vec<_> =
             token_secrets(directory.path()).unwrap().as_slice().iter().map(|s| s.kid.clone()).collect();
         assert_eq!(kids, ["new", "old"]);
+    }
+
+    #[test]
+    fn a_given_sealing_secret_has_the_length_of_one_that_we_make() {
+        let parse = |bytes: &[u8]| encode(bytes).parse::<SealingSecret>();
+        assert_eq!(parse(&[7; 31]), Err(BadSealingSecret));
+        assert_eq!("not base64url!".parse::<SealingSecret>(), Err(BadSealingSecret));
+        let secret = parse(&[7; 32]).unwrap();
+        assert_eq!(secret.as_bytes(), [7; 32]);
+        assert_eq!(format!("{secret:?}"), "SealingSecret(..)");
     }
 }

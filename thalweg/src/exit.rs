@@ -109,6 +109,10 @@ impl Exit {
                 return Some(Self::Data);
             }
             Some(OpenError::Feed(_)) => return Some(Self::Unavailable),
+            Some(OpenError::GivenSealingSecret | OpenError::NoAdminPassword | OpenError::Refused { .. }) => {
+                return Some(Self::Settings);
+            }
+            Some(OpenError::Unreachable { .. }) => return Some(Self::Unavailable),
             // One that is malformed has no cause of its own.
             Some(OpenError::Secret(source)) if source.source().is_none() => return Some(Self::Data),
             Some(OpenError::Registry(source)) => {
@@ -242,6 +246,11 @@ mod tests {
             (OpenError::Registry("busy".into()).into(), Exit::Io),
             (OpenError::Damaged("it".into()).into(), Exit::Data),
             (OpenError::Feed("no broker answers".into()).into(), Exit::Unavailable),
+            (OpenError::NoAdminPassword.into(), Exit::Settings),
+            (
+                OpenError::Unreachable { place: "h:1/d".into(), source: system(EACCES).into() }.into(),
+                Exit::Unavailable,
+            ),
             (OpenError::Path { path: "data".into(), source: system(EACCES) }.into(), Exit::NoPermission),
             (anyhow::anyhow!("nobody thought of this"), Exit::Internal),
         ] {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use control_plane::{ControlPlane, FirstStart};
+use control_plane::{ControlPlane, FirstStart, RegistryConfig};
 use domain::senml::PackLimits;
 use domain::{Position, ReceivedAt};
 use log::{EmbeddedLog, Log};
@@ -142,8 +142,12 @@ impl Parts {
         let feed = Arc::new(Feed::measured(metrics.feed.clone()));
         let (email, password) = (settings.admin_email.clone(), settings.admin_password.clone());
         let config = control_plane::Config {
-            token_secrets: settings.token_secret.clone(),
-            ..control_plane::Config::new(data, email, password)
+            registry: RegistryConfig::Directory {
+                directory: data.clone(),
+                token_secrets: settings.token_secret.clone(),
+            },
+            admin_email: email,
+            admin_password: password,
         };
         let measured = control_plane::Parts {
             feed: Arc::clone(&feed) as _,

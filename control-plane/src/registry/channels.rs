@@ -1,14 +1,15 @@
 //! Channels.
 
 use domain::{BucketWidth, ChannelId, ChannelProfile, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::changes::{record_change, record_purge};
 use super::entities::{EntityUpdate, Kind, Scope, claim, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, load};
+use super::sql::{SqlBuilder, sql};
 use super::things::CreateError;
-use super::{Db, ROWS_PER_INSERT_MAX, Registry, RegistryError};
+use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
 use crate::metadata::Metadata;
 
 /// A channel.
@@ -68,20 +69,20 @@ impl Registry {
         let mut ordinal = enlist(&mut tx, Kind::Channel, Scope::All, channels.len()).await?;
         let mut owner_ordinal = enlist(&mut tx, Kind::Channel, Scope::Owner(owner), channels.len()).await?;
         for channels in channels.chunks(ROWS_PER_INSERT_MAX) {
-            let mut sql = QueryBuilder::<Db>::new(
+            let mut sql = SqlBuilder::new(
                 "INSERT INTO channels (id, owner_id, name, name_folded, metadata, bucket_width, ordinal, owner_ordinal,
                                        created_at, updated_at) ",
             );
-            sql.push_values(channels, |mut row, channel| {
-                row.push_bind(channel.id.as_uuid()).push_bind(owner.as_uuid());
-                row.push_bind(channel.name.clone()).push_bind(channel.name.to_lowercase());
-                row.push_bind(channel.metadata.to_stored());
-                row.push_bind(i64::from(channel.profile.bucket_width.code()));
-                row.push_bind(ordinal).push_bind(owner_ordinal).push_bind(now).push_bind(now);
+            sql.push_values(channels, |row, channel| {
+                row.bind(channel.id.as_uuid()).bind(owner.as_uuid());
+                row.bind(channel.name.clone()).bind(channel.name.to_lowercase());
+                row.bind(channel.metadata.to_stored());
+                row.bind(i64::from(channel.profile.bucket_width.code()));
+                row.bind(ordinal).bind(owner_ordinal).bind(now).bind(now);
                 ordinal += 1;
                 owner_ordinal += 1;
             });
-            sql.build().persistent(false).execute(&mut *tx).await?;
+            sql.build_once().execute(&mut tx).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -90,7 +91,7 @@ impl Registry {
     /// One channel.
     pub(crate) async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, RegistryError> {
         let row: Option<ChannelRow> =
-            sqlx::query_as("SELECT id, owner_id, name, metadata, bucket_width FROM channels WHERE id = $1")
+            sql("SELECT id, owner_id, name, metadata, bucket_width FROM channels WHERE id = $1")
                 .bind(id.as_uuid())
                 .fetch_optional(&self.readers)
                 .await?;
@@ -123,11 +124,11 @@ impl Registry {
     pub(crate) async fn delete_channel(&self, channel: ChannelId) -> Result<bool, RegistryError> {
         let mut tx = self.begin().await?;
         let id = channel.as_uuid();
-        sqlx::query("DELETE FROM connections WHERE channel_id = $1").bind(id).execute(&mut *tx).await?;
+        sql("DELETE FROM connections WHERE channel_id = $1").bind(id).execute(&mut tx).await?;
         let deleted: Option<(Uuid, i64, i64)> =
-            sqlx::query_as("DELETE FROM channels WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")
+            sql("DELETE FROM channels WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")
                 .bind(id)
-                .fetch_optional(&mut *tx)
+                .fetch_optional(&mut tx)
                 .await?;
         let Some((owner, ordinal, owner_ordinal)) = deleted else { return Ok(false) };
         delist(&mut tx, Kind::Channel, Scope::All, ordinal).await?;

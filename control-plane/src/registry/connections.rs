@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 
 use domain::{ChannelId, Grant, KeyDigest, ThingId, UserId};
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::changes::record_change;
 use super::channels::profile_of;
 use super::entities::Kind;
-use super::{Db, Registry, RegistryError, Tx, push_in};
+use super::sql::{SqlBuilder, sql};
+use super::{Registry, RegistryError, Tx};
+
+/// Questions that one statement answers. Each takes 3 binds, and SQLite takes 32,766.
+const GRANTS_PER_STATEMENT_MAX: usize = 1_000;
 
 /// A change of connections that is about to be made: what the rights to it are decided on can't change until it is.
 #[derive(Debug)]
@@ -36,22 +39,46 @@ impl Registry {
         channel: ChannelId,
         now: i64,
     ) -> Result<Option<Grant>, RegistryError> {
-        let row: Option<(Uuid, Option<i64>)> = sqlx::query_as(
-            "SELECT k.thing_id, c.bucket_width FROM thing_keys k
+        let row: Option<(Uuid, Option<i64>)> = sql("SELECT k.thing_id, c.bucket_width FROM thing_keys k
              LEFT JOIN connections n ON n.thing_id = k.thing_id AND n.channel_id = $2
              LEFT JOIN channels c ON c.id = n.channel_id
-             WHERE k.digest = $1 AND (k.expires_at IS NULL OR k.expires_at > $3)",
-        )
+             WHERE k.digest = $1 AND (k.expires_at IS NULL OR k.expires_at > $3)")
         .bind(key.as_bytes().as_slice())
         .bind(channel.as_uuid())
         .bind(now)
         .fetch_optional(&self.readers)
         .await?;
-        let grant = |(thing, width): (Uuid, Option<i64>)| {
-            let connection = width.map(profile_of).transpose()?;
-            Ok(Grant { thing: ThingId::from_uuid(thing), connection })
-        };
-        row.map(grant).transpose()
+        row.map(|(thing, width)| grant_of(thing, width)).transpose()
+    }
+
+    /// What [`Self::grant`] answers to each of the questions, in their order.
+    pub(crate) async fn grants(
+        &self,
+        questions: &[(KeyDigest, ChannelId)],
+        now: i64,
+    ) -> Result<Vec<Option<Grant>>, RegistryError> {
+        let mut grants = vec![None; questions.len()];
+        let answers = grants.chunks_mut(GRANTS_PER_STATEMENT_MAX);
+        for (questions, answers) in questions.chunks(GRANTS_PER_STATEMENT_MAX).zip(answers) {
+            let mut sql = SqlBuilder::new("WITH asked (number, digest, channel_id) AS (");
+            sql.push_values((0_i64..).zip(questions), |row, (number, (key, channel))| {
+                row.bind(number).bind(key.as_bytes().as_slice()).bind(channel.as_uuid());
+            });
+            sql.push(
+                ") SELECT a.number, k.thing_id, c.bucket_width FROM asked a
+                 JOIN thing_keys k ON k.digest = a.digest
+                 LEFT JOIN connections n ON n.thing_id = k.thing_id AND n.channel_id = a.channel_id
+                 LEFT JOIN channels c ON c.id = n.channel_id
+                 WHERE k.expires_at IS NULL OR k.expires_at > ",
+            );
+            sql.push_bind(now);
+            let rows: Vec<(i64, Uuid, Option<i64>)> = sql.build_once().fetch_all(&self.readers).await?;
+            for (number, thing, width) in rows {
+                let answer = usize::try_from(number).ok().and_then(|number| answers.get_mut(number));
+                *answer.expect("the numbers are those that were asked") = Some(grant_of(thing, width)?);
+            }
+        }
+        Ok(grants)
     }
 
     /// Whose key it is.
@@ -60,14 +87,14 @@ impl Registry {
         key: &KeyDigest,
         now: i64,
     ) -> Result<Option<ThingId>, RegistryError> {
-        let id: Option<Uuid> = sqlx::query_scalar(
+        let id: Option<(Uuid,)> = sql(
             "SELECT thing_id FROM thing_keys WHERE digest = $1 AND (expires_at IS NULL OR expires_at > $2)",
         )
         .bind(key.as_bytes().as_slice())
         .bind(now)
         .fetch_optional(&self.readers)
         .await?;
-        Ok(id.map(ThingId::from_uuid))
+        Ok(id.map(|(id,)| ThingId::from_uuid(id)))
     }
 
     /// Whether a thing is connected to a channel.
@@ -76,12 +103,17 @@ impl Registry {
         thing: ThingId,
         channel: ChannelId,
     ) -> Result<bool, RegistryError> {
-        let connected = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM connections WHERE thing_id = $1 AND channel_id = $2)",
-        );
+        let connected =
+            sql("SELECT EXISTS (SELECT 1 FROM connections WHERE thing_id = $1 AND channel_id = $2)");
         let connected = connected.bind(thing.as_uuid()).bind(channel.as_uuid());
-        Ok(connected.fetch_one(&self.readers).await?)
+        let (connected,) = connected.fetch_one(&self.readers).await?;
+        Ok(connected)
     }
+}
+
+fn grant_of(thing: Uuid, bucket_width: Option<i64>) -> Result<Grant, RegistryError> {
+    let connection = bucket_width.map(profile_of).transpose()?;
+    Ok(Grant { thing: ThingId::from_uuid(thing), connection })
 }
 
 impl Connecting {
@@ -98,35 +130,34 @@ impl Connecting {
     }
 
     async fn owners(&mut self, kind: Kind, ids: &[Uuid]) -> Result<Vec<Option<UserId>>, RegistryError> {
-        let mut sql = QueryBuilder::<Db>::new("SELECT id, owner_id FROM ");
-        sql.push(kind.table()).push(" WHERE id");
-        push_in(&mut sql, ids.iter().copied());
-        let rows: Vec<(Uuid, Uuid)> = sql.build_query_as().persistent(false).fetch_all(&mut *self.tx).await?;
+        let mut sql = SqlBuilder::new("SELECT id, owner_id FROM ");
+        sql.push(kind.table()).push(" WHERE id").push_in(ids.iter().copied());
+        let rows: Vec<(Uuid, Uuid)> = sql.build_once().fetch_all(&mut self.tx).await?;
         let owners: HashMap<Uuid, Uuid> = rows.into_iter().collect();
         Ok(ids.iter().map(|id| owners.get(id).copied().map(UserId::from_uuid)).collect())
     }
 
     /// Connects each thing to each channel. What is connected already stays so.
     pub(crate) async fn connect(mut self) -> Result<(), RegistryError> {
-        let mut sql = QueryBuilder::<Db>::new(
+        let mut sql = SqlBuilder::new(
             "INSERT INTO connections (thing_id, channel_id)
              SELECT t.id, c.id FROM things t, channels c WHERE t.id",
         );
-        push_in(&mut sql, self.things.iter().map(ThingId::as_uuid));
+        sql.push_in(self.things.iter().map(ThingId::as_uuid));
         sql.push(" AND c.id");
-        push_in(&mut sql, self.channels.iter().map(ChannelId::as_uuid));
+        sql.push_in(self.channels.iter().map(ChannelId::as_uuid));
         sql.push(" ON CONFLICT (thing_id, channel_id) DO NOTHING");
-        let changed = sql.build().persistent(false).execute(&mut *self.tx).await?.rows_affected();
+        let changed = sql.build_once().execute(&mut self.tx).await?;
         self.finish(changed).await
     }
 
     /// Disconnects each thing from each channel. What is not connected stays so.
     pub(crate) async fn disconnect(mut self) -> Result<(), RegistryError> {
-        let mut sql = QueryBuilder::<Db>::new("DELETE FROM connections WHERE thing_id");
-        push_in(&mut sql, self.things.iter().map(ThingId::as_uuid));
+        let mut sql = SqlBuilder::new("DELETE FROM connections WHERE thing_id");
+        sql.push_in(self.things.iter().map(ThingId::as_uuid));
         sql.push(" AND channel_id");
-        push_in(&mut sql, self.channels.iter().map(ChannelId::as_uuid));
-        let changed = sql.build().persistent(false).execute(&mut *self.tx).await?.rows_affected();
+        sql.push_in(self.channels.iter().map(ChannelId::as_uuid));
+        let changed = sql.build_once().execute(&mut self.tx).await?;
         self.finish(changed).await
     }
 

@@ -1,12 +1,12 @@
 //! What users, things and channels have in common: ids that are claimed for ever, and places in lists.
 
 use domain::UserId;
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::metadata::Metadata;
 
-use super::{Db, ROWS_PER_INSERT_MAX, RegistryError, Tx, push_in};
+use super::sql::{SqlBuilder, sql};
+use super::{ROWS_PER_INSERT_MAX, RegistryError, Tx};
 
 /// A kind of entity, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,19 +85,18 @@ pub(super) const CHUNK: i64 = 1_024;
 /// Claims ids for new entities, for ever. The index of the first that is or was somebody's, if there is one; then
 /// nothing may be committed.
 pub(super) async fn claim(tx: &mut Tx, kind: Kind, ids: &[Uuid]) -> Result<Option<usize>, RegistryError> {
-    let mut sql = QueryBuilder::<Db>::new("SELECT id FROM claimed_ids WHERE kind = ");
-    sql.push_bind(kind.code()).push(" AND id");
-    push_in(&mut sql, ids.iter().copied());
-    let taken: Vec<Uuid> = sql.build_query_scalar().persistent(false).fetch_all(&mut **tx).await?;
-    if let Some(first) = ids.iter().position(|id| taken.contains(id)) {
+    let mut sql = SqlBuilder::new("SELECT id FROM claimed_ids WHERE kind = ");
+    sql.push_bind(kind.code()).push(" AND id").push_in(ids.iter().copied());
+    let taken: Vec<(Uuid,)> = sql.build_once().fetch_all(&mut *tx).await?;
+    if let Some(first) = ids.iter().position(|id| taken.contains(&(*id,))) {
         return Ok(Some(first));
     }
     for ids in ids.chunks(ROWS_PER_INSERT_MAX) {
-        let mut sql = QueryBuilder::<Db>::new("INSERT INTO claimed_ids (kind, id) ");
-        sql.push_values(ids, |mut row, id| {
-            row.push_bind(kind.code()).push_bind(*id);
+        let mut sql = SqlBuilder::new("INSERT INTO claimed_ids (kind, id) ");
+        sql.push_values(ids, |row, id| {
+            row.bind(kind.code()).bind(*id);
         });
-        sql.build().persistent(false).execute(&mut **tx).await?;
+        sql.build_once().execute(tx).await?;
     }
     Ok(None)
 }
@@ -110,14 +109,12 @@ pub(super) async fn enlist(
     count: usize,
 ) -> Result<i64, RegistryError> {
     let count = i64::try_from(count).expect("a bulk request is bounded");
-    let next: i64 = sqlx::query_scalar(
-        "INSERT INTO ordinals (kind, scope, next) VALUES ($1, $2, $3)
-         ON CONFLICT (kind, scope) DO UPDATE SET next = ordinals.next + excluded.next RETURNING next",
-    )
+    let (next,): (i64,) = sql("INSERT INTO ordinals (kind, scope, next) VALUES ($1, $2, $3)
+         ON CONFLICT (kind, scope) DO UPDATE SET next = ordinals.next + excluded.next RETURNING next")
     .bind(kind.code())
     .bind(scope.id())
     .bind(count)
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await?;
     let first = next - count;
     for chunk in first.div_euclid(CHUNK)..=(next - 1).div_euclid(CHUNK) {
@@ -139,15 +136,13 @@ async fn count_in_chunk(
     chunk: i64,
     change: i64,
 ) -> Result<(), RegistryError> {
-    sqlx::query(
-        "INSERT INTO list_chunks (kind, scope, chunk, live) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (kind, scope, chunk) DO UPDATE SET live = list_chunks.live + excluded.live",
-    )
+    sql("INSERT INTO list_chunks (kind, scope, chunk, live) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (kind, scope, chunk) DO UPDATE SET live = list_chunks.live + excluded.live")
     .bind(kind.code())
     .bind(scope.id())
     .bind(chunk)
     .bind(change)
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -160,7 +155,7 @@ pub(super) async fn update_entity(
     update: &EntityUpdate,
     now: i64,
 ) -> Result<bool, RegistryError> {
-    let mut sql = QueryBuilder::<Db>::new("UPDATE ");
+    let mut sql = SqlBuilder::new("UPDATE ");
     sql.push(kind.table()).push(" SET updated_at = ").push_bind(now);
     if let Some(name) = &update.name {
         sql.push(", name = ").push_bind(name.clone());
@@ -170,7 +165,7 @@ pub(super) async fn update_entity(
         sql.push(", metadata = ").push_bind(metadata.to_stored());
     }
     sql.push(" WHERE id = ").push_bind(id);
-    let updated = sql.build().execute(&mut *tx).await?;
+    let updated = sql.build().execute(&mut tx).await?;
     tx.commit().await?;
-    Ok(updated.rows_affected() == 1)
+    Ok(updated == 1)
 }

@@ -5,11 +5,12 @@
 //! metadata reads their metadata, so it is bounded, and few run at a time.
 
 use futures::TryStreamExt as _;
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
+use super::engine::Record;
 use super::entities::{CHUNK, Kind, Scope};
-use super::{Db, Registry, RegistryError, Tx, push_in};
+use super::sql::{SqlBuilder, sql};
+use super::{Registry, RegistryError, Tx};
 use crate::metadata::Metadata;
 
 /// Entities whose metadata one request may examine.
@@ -80,13 +81,12 @@ async fn by_chunks(
     scope: Scope,
     query: &ListQuery,
 ) -> Result<Listed, RegistryError> {
-    let mut chunks: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT chunk, live FROM list_chunks WHERE kind = $1 AND scope = $2 AND live > 0 ORDER BY chunk",
-    )
-    .bind(kind.code())
-    .bind(scope.id())
-    .fetch_all(&mut **tx)
-    .await?;
+    let mut chunks: Vec<(i64, i64)> =
+        sql("SELECT chunk, live FROM list_chunks WHERE kind = $1 AND scope = $2 AND live > 0 ORDER BY chunk")
+            .bind(kind.code())
+            .bind(scope.id())
+            .fetch_all(&mut *tx)
+            .await?;
     let total = chunks.iter().map(|(_, live)| live).sum();
     if query.descending {
         chunks.reverse();
@@ -110,18 +110,18 @@ async fn by_chunks(
     }
     push_order(&mut sql, kind, scope, query);
     sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(skip);
-    Ok(Listed { total, ids: sql.build_query_scalar().fetch_all(&mut **tx).await? })
+    Ok(Listed { total, ids: ids(sql, tx).await? })
 }
 
 async fn by_scan(tx: &mut Tx, kind: Kind, scope: Scope, query: &ListQuery) -> Result<Listed, RegistryError> {
     let mut sql = select(kind, scope, "COUNT(*)");
     push_name(&mut sql, kind, query);
-    let total = sql.build_query_scalar().fetch_one(&mut **tx).await?;
+    let (total,) = sql.build().fetch_one(&mut *tx).await?;
     let mut sql = select(kind, scope, "id");
     push_name(&mut sql, kind, query);
     push_order(&mut sql, kind, scope, query);
     sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-    Ok(Listed { total, ids: sql.build_query_scalar().fetch_all(&mut **tx).await? })
+    Ok(Listed { total, ids: ids(sql, tx).await? })
 }
 
 async fn by_metadata(tx: &mut Tx, kind: Kind, scope: Scope, query: &ListQuery) -> Result<Listed, ListError> {
@@ -130,8 +130,7 @@ async fn by_metadata(tx: &mut Tx, kind: Kind, scope: Scope, query: &ListQuery) -
     push_order(&mut sql, kind, scope, query);
     let limit = METADATA_EXAMINED_MAX as i64 + 1;
     sql.push(" LIMIT ").push_bind(limit);
-    let query_as = sql.build_query_as::<(Uuid, Option<String>)>();
-    let mut rows = query_as.fetch(&mut **tx);
+    let mut rows = sql.build().fetch::<(Uuid, Option<String>)>(tx);
     let mut examined = 0;
     let mut listed = Listed { total: 0, ids: Vec::new() };
     let page = query.offset..query.offset.saturating_add(query.limit);
@@ -150,9 +149,14 @@ async fn by_metadata(tx: &mut Tx, kind: Kind, scope: Scope, query: &ListQuery) -
     Ok(listed)
 }
 
+async fn ids(sql: SqlBuilder, tx: &mut Tx) -> Result<Vec<Uuid>, RegistryError> {
+    let ids: Vec<(Uuid,)> = sql.build().fetch_all(tx).await?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
+}
+
 /// `SELECT columns FROM table WHERE scope`, to be gone on with ` AND …`.
-fn select(kind: Kind, scope: Scope, columns: &'static str) -> QueryBuilder<Db> {
-    let mut sql = QueryBuilder::new("SELECT ");
+fn select(kind: Kind, scope: Scope, columns: &'static str) -> SqlBuilder {
+    let mut sql = SqlBuilder::new("SELECT ");
     sql.push(columns).push(" FROM ").push(kind.table()).push(" WHERE ");
     match scope {
         Scope::Owner(user) => sql.push("owner_id = ").push_bind(user.as_uuid()),
@@ -161,7 +165,7 @@ fn select(kind: Kind, scope: Scope, columns: &'static str) -> QueryBuilder<Db> {
     sql
 }
 
-fn push_name(sql: &mut QueryBuilder<Db>, kind: Kind, query: &ListQuery) {
+fn push_name(sql: &mut SqlBuilder, kind: Kind, query: &ListQuery) {
     if let Some(name) = &query.name {
         let mut pattern = String::from("%");
         for character in name.to_lowercase().chars() {
@@ -175,7 +179,7 @@ fn push_name(sql: &mut QueryBuilder<Db>, kind: Kind, query: &ListQuery) {
     }
 }
 
-fn push_order(sql: &mut QueryBuilder<Db>, kind: Kind, scope: Scope, query: &ListQuery) {
+fn push_order(sql: &mut SqlBuilder, kind: Kind, scope: Scope, query: &ListQuery) {
     let direction = if query.descending { "DESC" } else { "ASC" };
     sql.push(" ORDER BY ");
     match query.order {
@@ -206,15 +210,14 @@ pub(super) async fn load<T, R>(
     read: impl Fn(R) -> Result<(Uuid, T), RegistryError>,
 ) -> Result<Vec<T>, RegistryError>
 where
-    R: for<'r> sqlx::FromRow<'r, <Db as sqlx::Database>::Row> + Send + Unpin,
+    R: Record,
 {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sql = QueryBuilder::<Db>::new("SELECT ");
-    sql.push(columns).push(" FROM ").push(kind.table()).push(" WHERE id");
-    push_in(&mut sql, ids.iter().copied());
-    let rows = sql.build_query_as::<R>().persistent(false).fetch_all(&mut **tx).await?;
+    let mut sql = SqlBuilder::new("SELECT ");
+    sql.push(columns).push(" FROM ").push(kind.table()).push(" WHERE id").push_in(ids.iter().copied());
+    let rows = sql.build_once().fetch_all::<R>(tx).await?;
     let mut by_id = std::collections::HashMap::with_capacity(rows.len());
     for row in rows {
         let (id, entity) = read(row)?;

@@ -1,45 +1,47 @@
 //! The registry in SQL: every query of the control plane, and nothing but queries.
 //!
 //! No rule of who may do what is in here: [`crate::access`] has them, and the callers prove their rights before they
-//! call. The texts keep to what SQLite and PostgreSQL both understand (`$1` binds, `ON CONFLICT`, `RETURNING`), so that a
-//! second engine is a second [`Db`], a second folder of migrations, and no second set of queries.
+//! call. Nor is there a second set of queries: the texts keep to what SQLite and PostgreSQL both understand (`$1` binds, `ON
+//! CONFLICT`, `RETURNING`), and [`engine`] runs them on the one that this registry is on.
 
 pub(crate) mod changes;
 pub(crate) mod channels;
 pub(crate) mod connections;
+mod engine;
 pub(crate) mod entities;
 pub(crate) mod listing;
+mod postgres;
+mod sql;
+mod sqlite;
 pub(crate) mod things;
 pub(crate) mod users;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Pool, QueryBuilder, Transaction};
-use uuid::Uuid;
+use sqlx::PgPool;
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
 
-/// The engine the registry runs on.
-pub(crate) type Db = sqlx::Sqlite;
-/// A transaction that may write. Dropped without a commit, it changes nothing.
-pub(crate) type Tx = Transaction<'static, Db>;
+use self::engine::Readers;
+pub(crate) use self::engine::Tx;
+use self::postgres::Session;
+use self::sql::sql;
+use crate::postgres_url::PostgresUrl;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// Connections that only read. Look-ups take tens of microseconds, so a few serve thousands a second.
-const READERS: u32 = 4;
 /// How long a statement waits for a lock, and a request for a connection, before it is answered 503.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Prepared statements a connection keeps. There are about 100 different ones.
 const STATEMENTS_MAX: usize = 256;
-/// Rows that one `INSERT` writes. SQLite takes 32,766 binds in a statement, and no row has more than 10.
+/// Rows that one `INSERT` writes. SQLite takes 32,766 binds in a statement, PostgreSQL 65,535, and no row has more than 10.
 const ROWS_PER_INSERT_MAX: usize = 1_000;
 
 /// Why the registry did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistryError {
-    /// Nothing was changed: try again.
+    /// Nothing was changed, unless the connection was lost while the change was committed: try again.
     #[error("the registry can't be asked now")]
     Unavailable(#[from] sqlx::Error),
     /// What is stored can't be what was written; a person has to look.
@@ -50,13 +52,16 @@ pub(crate) enum RegistryError {
 /// Why the registry could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// The file can't be opened.
+    /// The file or the server can't be opened.
     #[error("the registry can't be opened")]
     Open(#[source] sqlx::Error),
     /// Its tables can't be brought to this build's form.
     #[error("the registry's tables can't be brought up to date")]
     Migrate(#[source] MigrateError),
-    /// A newer build wrote the file: this one leaves it alone.
+    /// The database can't hold every text.
+    #[error("the database is encoded in {0}: one in UTF8 is needed")]
+    Encoding(String),
+    /// A newer build wrote it: this one leaves it alone.
     #[error("the registry has tables of version {0}, which a newer build wrote: start that one")]
     Newer(i64),
 }
@@ -70,62 +75,76 @@ impl From<MigrateError> for ConnectError {
     }
 }
 
-/// Connections to the registry: one that writes, a few that read.
-///
-/// SQLite has one writer at a time anyway. With one connection, writers wait here, in order, and not in the engine's
-/// retries; readers see the last commit and never wait.
+/// Connections to the registry.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    writer: Pool<Db>,
-    readers: Pool<Db>,
+    readers: Readers,
+    writers: Writers,
+}
+
+#[derive(Debug)]
+enum Writers {
+    Sqlite {
+        pool: SqlitePool,
+        /// Rows of the outbox that are published and not yet deleted.
+        published: Mutex<BTreeSet<i64>>,
+    },
+    Postgres {
+        pool: PgPool,
+        publisher: PgPool,
+    },
 }
 
 impl Registry {
     /// Opens the file, creating it if it is missing, and brings its tables up to date.
     pub(crate) async fn open(file: &Path) -> Result<Self, ConnectError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(WAIT_MAX)
-            .statement_cache_capacity(STATEMENTS_MAX);
-        let pool = || {
-            SqlitePoolOptions::new()
-                .acquire_timeout(WAIT_MAX)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
-        let writer =
-            pool().max_connections(1).connect_with(options.clone()).await.map_err(ConnectError::Open)?;
-        MIGRATIONS.run(&writer).await?;
-        let readers = pool().max_connections(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self { writer, readers })
+        let pools = sqlite::open(file).await?;
+        let writers = Writers::Sqlite { pool: pools.writer, published: Mutex::default() };
+        Ok(Self { readers: Readers::Sqlite(pools.readers), writers })
+    }
+
+    /// Connects to the server, and brings the tables up to date.
+    pub(crate) async fn connect(url: &PostgresUrl) -> Result<Self, ConnectError> {
+        let pools = postgres::open(url).await?;
+        let writers = Writers::Postgres { pool: pools.writers, publisher: pools.publisher };
+        Ok(Self { readers: Readers::Postgres(pools.readers), writers })
+    }
+
+    /// Brings the tables on the server up to date, and returns the versions that were not there before.
+    pub(crate) async fn migrate(url: &PostgresUrl) -> Result<Vec<i64>, ConnectError> {
+        postgres::migrate(url).await
+    }
+
+    /// Whether other processes may be working on it.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.writers, Writers::Postgres { .. })
     }
 
     /// Begins a transaction that may write. It is the only one until it ends: what it reads stays true.
     pub(crate) async fn begin(&self) -> Result<Tx, RegistryError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        match &self.writers {
+            Writers::Sqlite { pool, .. } => Ok(pool.begin_with("BEGIN IMMEDIATE").await?.into()),
+            Writers::Postgres { pool, .. } => Ok(Session::begin(pool, postgres::WRITE).await?.into()),
+        }
     }
 
     /// Begins a transaction that reads one state of everything.
     async fn snapshot(&self) -> Result<Tx, RegistryError> {
-        Ok(self.readers.begin().await?)
+        Ok(self.readers.snapshot().await?)
     }
 
     /// What was sealed when the registry was made, to recognise the sealing secret by.
     pub(crate) async fn seal_check(&self) -> Result<Option<Vec<u8>>, RegistryError> {
-        Ok(sqlx::query_scalar("SELECT sealed FROM seal_check").fetch_optional(&self.writer).await?)
+        let row = sql("SELECT sealed FROM seal_check").fetch_optional(&self.readers).await?;
+        Ok(row.map(|(sealed,)| sealed))
     }
 
-    /// Keeps what the sealing secret is recognised by.
+    /// Keeps what the sealing secret is recognised by, unless the registry has something already.
     pub(crate) async fn set_seal_check(&self, sealed: &[u8]) -> Result<(), RegistryError> {
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO seal_check (id, sealed) VALUES (1, $1)")
+        sql("INSERT INTO seal_check (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
             .bind(sealed)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -133,17 +152,13 @@ impl Registry {
 
     /// Ends every connection, once what runs on it has ended.
     pub(crate) async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        match &self.readers {
+            Readers::Sqlite(pool) => pool.close().await,
+            Readers::Postgres(pool) => pool.close().await,
+        }
+        match &self.writers {
+            Writers::Sqlite { pool, .. } => pool.close().await,
+            Writers::Postgres { pool, publisher } => tokio::join!(pool.close(), publisher.close()).0,
+        }
     }
-}
-
-/// `IN (…)`, with a bind for each id.
-fn push_in(sql: &mut QueryBuilder<Db>, ids: impl IntoIterator<Item = Uuid>) {
-    sql.push(" IN (");
-    let mut list = sql.separated(", ");
-    for id in ids {
-        list.push_bind(id);
-    }
-    sql.push(")");
 }

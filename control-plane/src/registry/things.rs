@@ -1,13 +1,14 @@
 //! Things and their keys.
 
 use domain::{KeyDigest, ThingId, UserId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::changes::{record_change, record_purge};
 use super::entities::{EntityUpdate, Kind, Scope, claim, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, load};
-use super::{Db, ROWS_PER_INSERT_MAX, Registry, RegistryError};
+use super::sql::{SqlBuilder, sql};
+use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
 use crate::metadata::Metadata;
 
 /// A thing as stored: its key only sealed.
@@ -86,24 +87,24 @@ impl Registry {
         let mut ordinal = enlist(&mut tx, Kind::Thing, Scope::All, things.len()).await?;
         let mut owner_ordinal = enlist(&mut tx, Kind::Thing, Scope::Owner(owner), things.len()).await?;
         for things in things.chunks(ROWS_PER_INSERT_MAX) {
-            let mut sql = QueryBuilder::<Db>::new(
+            let mut sql = SqlBuilder::new(
                 "INSERT INTO things (id, owner_id, name, name_folded, metadata, sealed_key, ordinal, owner_ordinal,
                                      created_at, updated_at) ",
             );
-            sql.push_values(things, |mut row, thing| {
-                row.push_bind(thing.id.as_uuid()).push_bind(owner.as_uuid());
-                row.push_bind(thing.name.clone()).push_bind(thing.name.to_lowercase());
-                row.push_bind(thing.metadata.to_stored()).push_bind(thing.sealed_key.clone());
-                row.push_bind(ordinal).push_bind(owner_ordinal).push_bind(now).push_bind(now);
+            sql.push_values(things, |row, thing| {
+                row.bind(thing.id.as_uuid()).bind(owner.as_uuid());
+                row.bind(thing.name.clone()).bind(thing.name.to_lowercase());
+                row.bind(thing.metadata.to_stored()).bind(thing.sealed_key.clone());
+                row.bind(ordinal).bind(owner_ordinal).bind(now).bind(now);
                 ordinal += 1;
                 owner_ordinal += 1;
             });
-            sql.build().persistent(false).execute(&mut *tx).await?;
-            let mut sql = QueryBuilder::<Db>::new("INSERT INTO thing_keys (digest, thing_id) ");
-            sql.push_values(things, |mut row, thing| {
-                row.push_bind(thing.digest.as_bytes().to_vec()).push_bind(thing.id.as_uuid());
+            sql.build_once().execute(&mut tx).await?;
+            let mut sql = SqlBuilder::new("INSERT INTO thing_keys (digest, thing_id) ");
+            sql.push_values(things, |row, thing| {
+                row.bind(thing.digest.as_bytes().as_slice()).bind(thing.id.as_uuid());
             });
-            sql.build().persistent(false).execute(&mut *tx).await?;
+            sql.build_once().execute(&mut tx).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -112,7 +113,7 @@ impl Registry {
     /// One thing.
     pub(crate) async fn thing(&self, id: ThingId) -> Result<Option<Thing>, RegistryError> {
         let row: Option<ThingRow> =
-            sqlx::query_as("SELECT id, owner_id, name, metadata, sealed_key FROM things WHERE id = $1")
+            sql("SELECT id, owner_id, name, metadata, sealed_key FROM things WHERE id = $1")
                 .bind(id.as_uuid())
                 .fetch_optional(&self.readers)
                 .await?;
@@ -150,30 +151,30 @@ impl Registry {
         now: i64,
     ) -> Result<bool, RegistryError> {
         let mut tx = self.begin().await?;
-        let updated = sqlx::query("UPDATE things SET sealed_key = $2, updated_at = $3 WHERE id = $1")
+        let updated = sql("UPDATE things SET sealed_key = $2, updated_at = $3 WHERE id = $1")
             .bind(thing.as_uuid())
             .bind(sealed_key)
             .bind(now)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
-        if updated.rows_affected() == 0 {
+        if updated == 0 {
             return Ok(false);
         }
         match old_until {
             None => {
-                let delete = sqlx::query("DELETE FROM thing_keys WHERE thing_id = $1");
-                delete.bind(thing.as_uuid()).execute(&mut *tx).await?;
+                let delete = sql("DELETE FROM thing_keys WHERE thing_id = $1");
+                delete.bind(thing.as_uuid()).execute(&mut tx).await?;
             }
             Some(end) => {
                 let limit = "UPDATE thing_keys SET expires_at = $2
                              WHERE thing_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
-                sqlx::query(limit).bind(thing.as_uuid()).bind(end).execute(&mut *tx).await?;
+                sql(limit).bind(thing.as_uuid()).bind(end).execute(&mut tx).await?;
             }
         }
-        sqlx::query("INSERT INTO thing_keys (digest, thing_id) VALUES ($1, $2)")
+        sql("INSERT INTO thing_keys (digest, thing_id) VALUES ($1, $2)")
             .bind(digest.as_bytes().as_slice())
             .bind(thing.as_uuid())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         record_change(&mut tx, Kind::Thing, &[thing.as_uuid()]).await?;
         tx.commit().await?;
@@ -184,12 +185,12 @@ impl Registry {
     pub(crate) async fn delete_thing(&self, thing: ThingId) -> Result<bool, RegistryError> {
         let mut tx = self.begin().await?;
         let id = thing.as_uuid();
-        sqlx::query("DELETE FROM connections WHERE thing_id = $1").bind(id).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM thing_keys WHERE thing_id = $1").bind(id).execute(&mut *tx).await?;
+        sql("DELETE FROM connections WHERE thing_id = $1").bind(id).execute(&mut tx).await?;
+        sql("DELETE FROM thing_keys WHERE thing_id = $1").bind(id).execute(&mut tx).await?;
         let deleted: Option<(Uuid, i64, i64)> =
-            sqlx::query_as("DELETE FROM things WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")
+            sql("DELETE FROM things WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")
                 .bind(id)
-                .fetch_optional(&mut *tx)
+                .fetch_optional(&mut tx)
                 .await?;
         let Some((owner, ordinal, owner_ordinal)) = deleted else { return Ok(false) };
         delist(&mut tx, Kind::Thing, Scope::All, ordinal).await?;

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::entities::{Kind, Scope, enlist};
 use super::listing::{ListError, ListQuery, load};
-use super::{Registry, RegistryError};
+use super::sql::sql;
+use super::{Registry, RegistryError, Tx};
 use crate::email::Email;
 use crate::metadata::Metadata;
 
@@ -19,6 +20,8 @@ const EVERYONE: &str = "*";
 /// The object that stands for accounts, and the relation of those who may make one.
 const USER: &str = "user";
 const CREATE: &str = "create";
+
+const ANY_USER: &str = "SELECT EXISTS (SELECT 1 FROM users)";
 
 /// A user as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,53 +99,38 @@ impl UserRow {
 impl Registry {
     /// Whether there is any user: if not, this is the first start.
     pub(crate) async fn has_users(&self) -> Result<bool, RegistryError> {
-        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users)").fetch_one(&self.writer).await?)
+        let (any,) = sql(ANY_USER).fetch_one(&self.readers).await?;
+        Ok(any)
     }
 
     /// Whether anyone may create users, or this user.
     pub(crate) async fn may_create_users(&self, user: Option<UserId>) -> Result<bool, RegistryError> {
-        let may = sqlx::query_scalar(
+        let may = sql(
             "SELECT EXISTS (SELECT 1 FROM policies WHERE subject IN ($1, $2) AND object = $3 AND relation = $4)",
         );
         let subject = user.map_or_else(|| EVERYONE.to_owned(), |user| user.to_string());
         let may = may.bind(EVERYONE).bind(subject).bind(USER).bind(CREATE);
-        Ok(may.fetch_one(&self.readers).await?)
+        let (may,) = may.fetch_one(&self.readers).await?;
+        Ok(may)
     }
 
     /// Creates a user.
     pub(crate) async fn create_user(&self, user: NewUser<'_>, now: i64) -> Result<UserId, CreateUserError> {
         let mut tx = self.begin().await?;
-        let id = UserId::from_uuid(Uuid::new_v4());
-        let ordinal = enlist(&mut tx, Kind::User, Scope::All, 1).await?;
-        let inserted = sqlx::query(
-            "INSERT INTO users (id, email, email_folded, password_hash, token_generation, metadata, ordinal,
-                                created_at, updated_at)
-             VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $7) ON CONFLICT (email_folded) DO NOTHING",
-        )
-        .bind(id.as_uuid())
-        .bind(user.email.as_str())
-        .bind(user.email.folded())
-        .bind(user.password_hash)
-        .bind(user.metadata.to_stored())
-        .bind(ordinal)
-        .bind(now)
-        .execute(&mut *tx)
-        .await
-        .map_err(RegistryError::from)?;
-        if inserted.rows_affected() == 0 {
-            return Err(CreateUserError::EmailTaken);
-        }
-        if user.is_admin {
-            sqlx::query("INSERT INTO policies (subject, object, relation) VALUES ($1, $2, $3)")
-                .bind(id.to_string())
-                .bind(AUTHORITIES)
-                .bind(MEMBER)
-                .execute(&mut *tx)
-                .await
-                .map_err(RegistryError::from)?;
-        }
+        let id = insert_user(&mut tx, user, now).await?.ok_or(CreateUserError::EmailTaken)?;
         tx.commit().await.map_err(RegistryError::from)?;
         Ok(id)
+    }
+
+    /// Creates a user, unless there is one already: of several first starts at once, one does.
+    pub(crate) async fn create_first_user(&self, user: NewUser<'_>, now: i64) -> Result<(), RegistryError> {
+        let mut tx = self.begin().await?;
+        let (any,): (bool,) = sql(ANY_USER).fetch_one(&mut tx).await?;
+        if !any {
+            insert_user(&mut tx, user, now).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// What the login with this email is checked against.
@@ -150,22 +138,23 @@ impl Registry {
         &self,
         email_folded: &str,
     ) -> Result<Option<Account>, RegistryError> {
-        let row = sqlx::query_as(
-            "SELECT id, email, password_hash, token_generation FROM users WHERE email_folded = $1",
-        );
+        // Nobody's has one, and PostgreSQL takes no text with one.
+        if email_folded.contains('\0') {
+            return Ok(None);
+        }
+        let row = sql("SELECT id, email, password_hash, token_generation FROM users WHERE email_folded = $1");
         Ok(row.bind(email_folded).fetch_optional(&self.readers).await?.map(Account::read))
     }
 
     /// What a change of this user's password is checked against.
     pub(crate) async fn account(&self, user: UserId) -> Result<Option<Account>, RegistryError> {
-        let row =
-            sqlx::query_as("SELECT id, email, password_hash, token_generation FROM users WHERE id = $1");
+        let row = sql("SELECT id, email, password_hash, token_generation FROM users WHERE id = $1");
         Ok(row.bind(user.as_uuid()).fetch_optional(&self.readers).await?.map(Account::read))
     }
 
     /// What a user's token is checked against.
     pub(crate) async fn standing(&self, user: UserId) -> Result<Option<Standing>, RegistryError> {
-        let row: Option<(i64, bool)> = sqlx::query_as(
+        let row: Option<(i64, bool)> = sql(
             "SELECT u.token_generation,
                     EXISTS (SELECT 1 FROM policies p WHERE p.subject = $2 AND p.object = $3 AND p.relation = $4)
              FROM users u WHERE u.id = $1",
@@ -181,7 +170,7 @@ impl Registry {
 
     /// One user.
     pub(crate) async fn user(&self, id: UserId) -> Result<Option<User>, RegistryError> {
-        let row: Option<UserRow> = sqlx::query_as("SELECT id, email, metadata FROM users WHERE id = $1")
+        let row: Option<UserRow> = sql("SELECT id, email, metadata FROM users WHERE id = $1")
             .bind(id.as_uuid())
             .fetch_optional(&self.readers)
             .await?;
@@ -203,11 +192,11 @@ impl Registry {
         now: i64,
     ) -> Result<(), RegistryError> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE users SET metadata = $2, updated_at = $3 WHERE id = $1")
+        sql("UPDATE users SET metadata = $2, updated_at = $3 WHERE id = $1")
             .bind(user.as_uuid())
             .bind(metadata.to_stored())
             .bind(now)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -222,7 +211,7 @@ impl Registry {
         now: i64,
     ) -> Result<bool, RegistryError> {
         let mut tx = self.begin().await?;
-        let updated = sqlx::query(
+        let updated = sql(
             "UPDATE users SET password_hash = $3, token_generation = token_generation + 1, updated_at = $4
              WHERE id = $1 AND token_generation = $2",
         )
@@ -230,9 +219,40 @@ impl Registry {
         .bind(account.token_generation)
         .bind(password_hash)
         .bind(now)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(updated.rows_affected() == 1)
+        Ok(updated == 1)
     }
+}
+
+/// Of a taken email, nothing; then nothing may be committed.
+async fn insert_user(tx: &mut Tx, user: NewUser<'_>, now: i64) -> Result<Option<UserId>, RegistryError> {
+    let id = UserId::from_uuid(Uuid::new_v4());
+    let ordinal = enlist(tx, Kind::User, Scope::All, 1).await?;
+    let inserted =
+        sql("INSERT INTO users (id, email, email_folded, password_hash, token_generation, metadata, ordinal,
+                            created_at, updated_at)
+         VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $7) ON CONFLICT (email_folded) DO NOTHING")
+        .bind(id.as_uuid())
+        .bind(user.email.as_str())
+        .bind(user.email.folded())
+        .bind(user.password_hash)
+        .bind(user.metadata.to_stored())
+        .bind(ordinal)
+        .bind(now)
+        .execute(tx)
+        .await?;
+    if inserted == 0 {
+        return Ok(None);
+    }
+    if user.is_admin {
+        sql("INSERT INTO policies (subject, object, relation) VALUES ($1, $2, $3)")
+            .bind(id.to_string())
+            .bind(AUTHORITIES)
+            .bind(MEMBER)
+            .execute(tx)
+            .await?;
+    }
+    Ok(Some(id))
 }

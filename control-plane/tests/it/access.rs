@@ -1,9 +1,13 @@
 //! What a thing's key opens.
 
-use domain::{ChannelProfile, Grant, ThingKey};
+use domain::{ChannelProfile, Grant, KeyDigest, ThingKey};
 use serde_json::json;
 
 use crate::world::{World, new_id};
+
+fn digest(key: &str) -> KeyDigest {
+    ThingKey::from_presented(key).unwrap().digest()
+}
 
 #[tokio::test]
 async fn a_key_opens_the_channels_its_thing_is_connected_to() {
@@ -62,8 +66,7 @@ async fn the_pipeline_is_told_the_same() {
     let created = world.post("/channels", &world.admin, json!([{"bucket_width": "1d"}])).await.json();
     let channel = created["channels"][0]["id"].as_str().unwrap();
     let authority = world.app.authority();
-    let digest = ThingKey::from_presented(&key).unwrap().digest();
-    let nobody = ThingKey::from_presented("nobody").unwrap().digest();
+    let (digest, nobody) = (digest(&key), digest("nobody"));
     let id = channel.parse().unwrap();
     let grant = |connection| Some(Grant { thing: thing.parse().unwrap(), connection });
 
@@ -74,4 +77,49 @@ async fn the_pipeline_is_told_the_same() {
     let profile = ChannelProfile { bucket_width: domain::BucketWidth::Day };
     assert_eq!(authority.grant(&digest, id).await.unwrap(), grant(Some(profile)));
     assert_eq!(authority.grant(&nobody, id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn many_questions_are_answered_as_each_by_itself() {
+    let world = World::new().await;
+    let [(thing, key), (idle, idle_key)] = [world.thing(&world.admin).await, world.thing(&world.admin).await];
+    let [channel, other] = [world.channel(&world.admin).await, world.channel(&world.admin).await];
+    world.connect(&world.admin, &channel, &thing).await;
+    let old = key.clone();
+    let replaced = world.patch(&format!("/things/{thing}/key"), &world.admin, json!({"overlap": 60})).await;
+    let new = replaced.json()["key"].as_str().unwrap().to_owned();
+    let mut questions: Vec<_> = [
+        (&old, &channel),
+        (&new, &channel),
+        (&new, &other),
+        (&idle_key, &channel),
+        (&new, &channel),
+        (&"nobody".to_owned(), &channel),
+        (&new, &new_id()),
+    ]
+    .map(|(key, channel)| (digest(key), channel.parse().unwrap()))
+    .into();
+    let [thing, idle] = [thing, idle].map(|id| id.parse().unwrap());
+    let connected = Some(Grant { thing, connection: Some(ChannelProfile::default()) });
+    let not_connected = |thing| Some(Grant { thing, connection: None });
+    let mut answers = vec![
+        connected,
+        connected,
+        not_connected(thing),
+        not_connected(idle),
+        connected,
+        None,
+        not_connected(thing),
+    ];
+    assert_eq!(world.app.grants(&questions).await.unwrap(), answers);
+    assert_eq!(world.app.grants(&[]).await.unwrap(), []);
+    for (question, answer) in questions.iter().zip(&answers) {
+        assert_eq!(world.app.authority().grant(&question.0, question.1).await.unwrap(), *answer);
+    }
+    // More than one statement takes.
+    while questions.len() < 2_500 {
+        questions.extend_from_within(..7);
+        answers.extend_from_within(..7);
+    }
+    assert_eq!(world.app.grants(&questions).await.unwrap(), answers);
 }

@@ -8,38 +8,36 @@ use domain::ThingKey;
 use serde_json::json;
 use service::access_cache::{AccessCache, AccessCacheConfig};
 use service::feed::{Change, ChangeFeed as _, ChangePublisher, Feed, FeedError, FeedPosition};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use thalweg_control_plane::ControlPlane;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::site::Site;
 use crate::world::{Changes, World, change_of_channel, change_of_thing, new_id, new_store, open};
 
-async fn registry(world: &World) -> SqliteConnection {
-    let file = world.directory.path().join("registry.sqlite");
-    SqliteConnectOptions::new().filename(file).connect().await.unwrap()
+/// Rows of the outbox.
+const LEFT: &str = "SELECT COUNT(*) FROM outbox";
+
+/// What a request leaves that ends after its commit. 2 is a thing, 3 a channel.
+async fn leave(site: &Site, kind: u8, id: &str) {
+    let insert = format!("INSERT INTO outbox (kind, entity_id) VALUES ({kind}, $1)");
+    site.execute(&insert, &[id]).await;
 }
 
 #[tokio::test]
 async fn changes_that_a_crash_left_are_published_at_the_next_start() {
     let world = World::new().await;
-    let (directory, store) = (Arc::clone(&world.directory), new_store(&world.directory.path().join("2")));
+    let store = new_store(&world.site.directory().join("2"));
     let (thing, channel) = (new_id(), new_id());
-    let mut connection = registry(&world).await;
     for (kind, id) in [(2, &thing), (3, &channel), (2, &thing)] {
-        let insert = sqlx::query("INSERT INTO outbox (kind, entity_id) VALUES ($1, $2)");
-        insert.bind(kind).bind(id.parse::<Uuid>().unwrap()).execute(&mut connection).await.unwrap();
+        leave(&world.site, kind, id).await;
     }
-    // No farewell: what a killed process leaves is what the file holds now.
-    let (again, changes) = open(directory.path(), store).await.unwrap();
+    // No farewell: what a killed process leaves is what the registry holds now.
+    let (again, changes) = open(&world.site, store).await.unwrap();
     let wanted = [change_of_thing(&thing), change_of_channel(&channel), change_of_thing(&thing)];
     assert_eq!(changes.take(), wanted);
-    let left: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(&mut connection).await.unwrap();
-    assert_eq!(left, 0);
+    assert_eq!(world.site.count(LEFT).await, 0);
     again.close().await;
-    connection.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -48,10 +46,7 @@ async fn the_next_change_publishes_what_an_earlier_request_left() {
     let (thing, _) = world.thing(&world.admin).await;
     let channel = world.channel(&world.admin).await;
     let left = new_id();
-    let mut connection = registry(&world).await;
-    let insert = sqlx::query("INSERT INTO outbox (kind, entity_id) VALUES (3, $1)");
-    insert.bind(left.parse::<Uuid>().unwrap()).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    leave(&world.site, 3, &left).await;
     let path = format!("/channels/{channel}/things/{thing}");
     world.delete(&path, &world.admin).await.is(204);
     assert_eq!(world.changes.take(), [change_of_channel(&left)], "even if it changes nothing itself");
@@ -96,39 +91,23 @@ async fn the_outbox_does_not_grow() {
     let things: Vec<_> =
         created["things"].as_array().unwrap().iter().map(|thing| thing["id"].clone()).collect();
     let ids = json!({"channel_ids": [channel], "thing_ids": things});
-    let mut connection = registry(&world).await;
     for _ in 0..2 {
         world.post("/connect", &world.admin, ids.clone()).await.is(200);
         world.put("/disconnect", &world.admin, ids.clone()).await.is(200);
         assert_eq!(world.changes.take().len(), 2_000);
-        let left: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(&mut connection).await.unwrap();
-        assert_eq!(left, 0);
+        assert_eq!(world.site.count(LEFT).await, 0);
     }
-    connection.close().await.unwrap();
 }
 
 /// The promise itself, with the cache that ingest uses: what was answered is in force.
 #[tokio::test]
 async fn a_cached_grant_ends_with_the_answer_of_what_takes_it_away() {
-    let directory = tempfile::tempdir().unwrap();
+    let site = Arc::new(Site::new().await);
     let feed = Arc::new(Feed::default());
-    let config = thalweg_control_plane::Config::new(
-        directory.path(),
-        crate::world::ADMIN.parse().unwrap(),
-        Some(crate::world::PASSWORD.parse().unwrap()),
-    );
-    let store = new_store(directory.path());
-    let (app, _) =
-        thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await.unwrap();
+    let store = new_store(site.directory());
+    let (app, _) = ControlPlane::open(site.config(), Arc::clone(&feed) as _, store).await.unwrap();
     let cache = AccessCache::new(&AccessCacheConfig::default(), app.authority(), &*feed);
-    let mut world = World {
-        directory: Arc::new(directory),
-        app,
-        changes: Arc::new(Changes::default()),
-        admin: String::new(),
-    };
-    world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
+    let world = World::of(site, app, Arc::default()).await;
 
     let allowed = async |key: &str, channel: &str| {
         let digest = ThingKey::from_presented(key).unwrap().digest();
@@ -168,18 +147,14 @@ async fn the_end_of_an_overlap_is_published() {
             self.0.notify_one();
         }
     }
-    let directory = tempfile::tempdir().unwrap();
+    let site = Arc::new(Site::new().await);
     let feed = Arc::new(Feed::default());
     let (wake, changes) = (Arc::new(Wake(Notify::new())), Arc::new(Changes::default()));
     feed.follow(Arc::clone(&changes) as _);
     feed.follow(Arc::clone(&wake) as _);
-    let password = Some(crate::world::PASSWORD.parse().unwrap());
-    let admin = crate::world::ADMIN.parse().unwrap();
-    let config = thalweg_control_plane::Config::new(directory.path(), admin, password);
-    let store = new_store(directory.path());
-    let (app, _) = thalweg_control_plane::ControlPlane::open(config, feed, store).await.unwrap();
-    let mut world = World { directory: Arc::new(directory), app, changes, admin: String::new() };
-    world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
+    let store = new_store(site.directory());
+    let (app, _) = ControlPlane::open(site.config(), feed, store).await.unwrap();
+    let world = World::of(site, app, changes).await;
     let stop = CancellationToken::new();
     let background = tokio::spawn(world.app.clone().run(stop.clone()));
 
@@ -215,20 +190,13 @@ impl ChangePublisher for Interrupted {
 
 #[tokio::test]
 async fn a_change_that_can_not_be_published_says_so_and_is_published_later() {
-    let directory = tempfile::tempdir().unwrap();
+    let site = Arc::new(Site::new().await);
     let feed = Arc::new(Interrupted { feed: Feed::default(), is_broken: false.into() });
     let changes = Arc::new(Changes::default());
     feed.feed.follow(Arc::clone(&changes) as _);
-    let config = thalweg_control_plane::Config::new(
-        directory.path(),
-        crate::world::ADMIN.parse().unwrap(),
-        Some(crate::world::PASSWORD.parse().unwrap()),
-    );
-    let store = new_store(directory.path());
-    let opened = thalweg_control_plane::ControlPlane::open(config, Arc::clone(&feed) as _, store).await;
-    let mut world =
-        World { directory: Arc::new(directory), app: opened.unwrap().0, changes, admin: String::new() };
-    world.admin = world.token(crate::world::ADMIN, crate::world::PASSWORD).await;
+    let store = new_store(site.directory());
+    let (app, _) = ControlPlane::open(site.config(), Arc::clone(&feed) as _, store).await.unwrap();
+    let world = World::of(site, app, changes).await;
     let (thing, key) = world.thing(&world.admin).await;
     let channel = world.channel(&world.admin).await;
     world.connect(&world.admin, &channel, &thing).await;

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
-use tempfile::TempDir;
 use thalweg_control_plane::OpenError;
 
+use crate::site::Site;
 use crate::world::{PASSWORD, World, new_store, open};
 
 const USER: &str = "first@example.com";
@@ -23,19 +21,19 @@ fn fixture() -> PathBuf {
 
 /// What the first release wrote: the admin; a user with a connected thing, a channel of day-wide buckets and a deleted
 /// thing whose records were not purged yet; and beside it the key that the thing had then.
-fn copy_of_version_1() -> (Arc<TempDir>, String) {
+fn copy_of_version_1() -> (Arc<Site>, String) {
     let directory = tempfile::tempdir().unwrap();
     for file in ["registry.sqlite", "token-secret", "sealing-secret"] {
         fs::copy(fixture().join(file), directory.path().join(file)).unwrap();
     }
     let key = fs::read_to_string(fixture().join("thing-key")).unwrap();
-    (Arc::new(directory), key.trim().to_owned())
+    (Arc::new(Site::of(directory)), key.trim().to_owned())
 }
 
 #[tokio::test]
 async fn a_registry_of_version_1_stays_readable() {
-    let (directory, key) = copy_of_version_1();
-    let world = World::on(Arc::clone(&directory), new_store(directory.path())).await;
+    let (site, key) = copy_of_version_1();
+    let world = World::on(Arc::clone(&site), new_store(site.directory())).await;
     let token = world.token(USER, PASSWORD).await;
     let thing = world.get(&format!("/things/{THING}"), &token).await.is(200).json();
     assert_eq!(thing, json!({"id": THING, "name": "boiler", "key": key, "metadata": {"floor": 2}}));
@@ -50,33 +48,16 @@ async fn a_registry_of_version_1_stays_readable() {
     assert_eq!(world.get("/things", &token).await.json()["total"], 2);
 }
 
-/// Opens the file beside the control plane, as a newer build would have left it.
-async fn connect(file: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(file).connect().await.unwrap()
-}
-
 #[tokio::test]
 async fn a_registry_of_a_newer_version_is_refused_and_left_alone() {
-    let (directory, _) = copy_of_version_1();
-    let file = directory.path().join("registry.sqlite");
-    let mut newer = connect(&file).await;
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'what this build does not know', TRUE, x'00', 0)",
-    )
-    .execute(&mut newer)
-    .await
-    .unwrap();
-    newer.close().await.unwrap();
+    let (site, _) = copy_of_version_1();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'what this build does not know', TRUE, x'00', 0)";
+    site.execute(newer, &[]).await;
+    let file = site.directory().join("registry.sqlite");
     let before = fs::read(&file).unwrap();
-    let refused = open(directory.path(), new_store(directory.path())).await.map(|_| ());
+    let refused = open(&site, new_store(site.directory())).await.map(|_| ());
     let Err(OpenError::Newer(source)) = refused else { panic!("{refused:?}") };
-    let mut text = source.to_string();
-    let mut cause = source.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    assert!(text.contains("newer build"), "{text}");
+    assert!(source.to_string().contains("newer build"), "{source}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }

@@ -23,6 +23,8 @@ mod opening;
 #[cfg(test)]
 mod purges;
 #[cfg(test)]
+mod site;
+#[cfg(test)]
 mod things;
 #[cfg(test)]
 mod users;

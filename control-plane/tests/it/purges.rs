@@ -7,6 +7,7 @@ use store::suite::Flaky;
 use store::{CountLevel, PurgeTarget, Row, Store, WriteBatch, WriteRow};
 use tokio_util::sync::CancellationToken;
 
+use crate::site::Site;
 use crate::world::{World, new_store};
 
 async fn store_record(store: &dyn Store, channel: ChannelId, publisher: ThingId) {
@@ -36,9 +37,9 @@ async fn records(store: &dyn Store, channel: ChannelId) -> u64 {
 }
 
 async fn new_world() -> (World, Arc<Flaky>) {
-    let directory = Arc::new(tempfile::tempdir().unwrap());
-    let store = Arc::new(Flaky::new(new_store(directory.path()), 0));
-    (World::on(directory, Arc::clone(&store) as _).await, store)
+    let site = Arc::new(Site::new().await);
+    let store = Arc::new(Flaky::new(new_store(site.directory()), 0));
+    (World::on(site, Arc::clone(&store) as _).await, store)
 }
 
 #[tokio::test]
@@ -72,7 +73,7 @@ async fn a_purge_that_was_not_done_goes_on_at_the_next_start_and_a_done_one_does
     assert_eq!(*store.purged().borrow(), [], "nobody worked in the background");
     world.app.close().await;
 
-    let again = World::on(Arc::clone(&world.directory), Arc::clone(&store) as _).await;
+    let again = World::on(Arc::clone(&world.site), Arc::clone(&store) as _).await;
     let stop = CancellationToken::new();
     let background = tokio::spawn(again.app.clone().run(stop.clone()));
     store.has_purged(&[target]).await;

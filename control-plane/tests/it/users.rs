@@ -148,11 +148,8 @@ async fn once_sign_up_is_closed_only_admins_make_accounts() {
     let account = |name: &str| json!({"email": format!("{name}@example.com"), "password": PASSWORD});
     world.post("/users", "not.a.token", account("open")).await.is(201);
 
-    let options =
-        sqlx::sqlite::SqliteConnectOptions::new().filename(world.directory.path().join("registry.sqlite"));
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     let close = "DELETE FROM policies WHERE subject = '*' AND object = 'user' AND relation = 'create'";
-    assert_eq!(sqlx::query(close).execute(&pool).await.unwrap().rows_affected(), 1);
+    assert_eq!(world.site.execute(close, &[]).await, 1);
     let refused = world.post("/users", "", account("late")).await.refused(401);
     assert!(refused["error"].as_str().unwrap().contains("sign-up is closed"), "{refused}");
     world.post("/users", "", json!({})).await.refused(401);
@@ -160,10 +157,10 @@ async fn once_sign_up_is_closed_only_admins_make_accounts() {
     world.post("/users", &user.token, account("late")).await.refused(403);
     world.post("/users", &world.admin, account("invited")).await.is(201);
 
-    let grant = "INSERT INTO policies (subject, object, relation) VALUES ($1, 'user', 'create')";
-    sqlx::query(grant).bind(&user.id).execute(&pool).await.unwrap();
+    let policy = format!("('{}', 'user', 'create')", user.id);
+    let grant = format!("INSERT INTO policies (subject, object, relation) VALUES {policy}");
+    world.site.execute(&grant, &[]).await;
     world.post("/users", &user.token, account("by-a-user")).await.is(201);
     world.post("/users", "", account("late")).await.refused(401);
-    pool.close().await;
     world.token("invited@example.com", PASSWORD).await;
 }

@@ -1,4 +1,4 @@
-//! A control plane in a temporary directory, and requests to it.
+//! A control plane on a registry of its own, and requests to it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -12,17 +12,18 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use service::feed::{Change, ChangeFeed as _, Feed, FeedPosition, Follower};
 use store::{EmbeddedConfig, EmbeddedStore, Store};
-use tempfile::TempDir;
-use thalweg_control_plane::{Config, ControlPlane, OpenError};
+use thalweg_control_plane::{ControlPlane, OpenError};
 use tower::ServiceExt as _;
 use uuid::Uuid;
+
+use crate::site::Site;
 
 pub(crate) const ADMIN: &str = "admin@example.com";
 pub(crate) const PASSWORD: &str = "correct horse 9";
 
-/// One control plane. Its directory outlives it for as long as somebody holds [`World::directory`].
+/// One control plane. Its registry outlives it for as long as somebody holds [`World::site`].
 pub(crate) struct World {
-    pub(crate) directory: Arc<TempDir>,
+    pub(crate) site: Arc<Site>,
     pub(crate) app: ControlPlane,
     pub(crate) changes: Arc<Changes>,
     pub(crate) admin: String,
@@ -109,28 +110,31 @@ pub(crate) fn new_store(directory: &Path) -> Arc<dyn Store> {
 
 /// Opens a control plane with a follower on its feed.
 pub(crate) async fn open(
-    directory: &Path,
+    site: &Site,
     store: Arc<dyn Store>,
 ) -> Result<(ControlPlane, Arc<Changes>), OpenError> {
     let (feed, changes) = (Arc::new(Feed::default()), Arc::new(Changes::default()));
     feed.follow(Arc::clone(&changes) as _);
-    let config = Config::new(directory, ADMIN.parse().unwrap(), Some(PASSWORD.parse().unwrap()));
-    let (app, first_start) = ControlPlane::open(config, feed, store).await?;
+    let (app, first_start) = ControlPlane::open(site.config(), feed, store).await?;
     assert_eq!(first_start.random_password(), None);
     Ok((app, changes))
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let directory = Arc::new(tempfile::tempdir().unwrap());
-        let store = new_store(directory.path());
-        Self::on(directory, store).await
+        let site = Arc::new(Site::new().await);
+        let store = new_store(site.directory());
+        Self::on(site, store).await
     }
 
-    /// On a directory that may have been used before.
-    pub(crate) async fn on(directory: Arc<TempDir>, store: Arc<dyn Store>) -> Self {
-        let (app, changes) = open(directory.path(), store).await.unwrap();
-        let mut world = Self { directory, app, changes, admin: String::new() };
+    /// On a registry that may have been used before.
+    pub(crate) async fn on(site: Arc<Site>, store: Arc<dyn Store>) -> Self {
+        let (app, changes) = open(&site, store).await.unwrap();
+        Self::of(site, app, changes).await
+    }
+
+    pub(crate) async fn of(site: Arc<Site>, app: ControlPlane, changes: Arc<Changes>) -> Self {
+        let mut world = Self { site, app, changes, admin: String::new() };
         world.admin = world.token(ADMIN, PASSWORD).await;
         world
     }

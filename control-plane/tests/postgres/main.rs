@@ -1,0 +1,42 @@
+//! The control plane on PostgreSQL: what it promises on any engine, and what several of them on one server promise.
+//!
+//! `make test` starts the server. By hand: `deploy/engines with postgres -- cargo test -p thalweg-control-plane --features
+//! engines --test postgres`. Tests that do harm to a server start their own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that can't go on may panic anywhere, also in what tests share"
+)]
+
+#[path = "../it/access.rs"]
+mod access;
+#[path = "../it/channels.rs"]
+mod channels;
+#[path = "../it/connections.rs"]
+mod connections;
+#[path = "../it/feed.rs"]
+mod feed;
+#[path = "../it/internal.rs"]
+mod internal;
+#[path = "../it/lists.rs"]
+mod lists;
+#[path = "../it/logins.rs"]
+mod logins;
+#[path = "../it/odd_requests.rs"]
+mod odd_requests;
+#[path = "../it/purges.rs"]
+mod purges;
+#[path = "../it/things.rs"]
+mod things;
+#[path = "../it/users.rs"]
+mod users;
+#[path = "../it/world.rs"]
+mod world;
+
+mod engines;
+mod faults;
+mod opening;
+mod proxy;
+mod site;
+mod together;

@@ -1,0 +1,157 @@
+//! Where a control plane of the tests keeps its registry: a database of its own on the server that the tests share.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use tempfile::TempDir;
+use thalweg_control_plane::{Config, PostgresUrl, RegistryConfig, SealingSecret, TokenSecrets};
+use uuid::Uuid;
+
+use crate::world::{ADMIN, PASSWORD};
+
+/// Gone with the last that holds it.
+pub(crate) struct Site {
+    directory: TempDir,
+    server: String,
+    database: String,
+    token_secrets: TokenSecrets,
+    sealing_secret: SealingSecret,
+}
+
+impl Site {
+    pub(crate) async fn new() -> Self {
+        Self::on(&server()).await
+    }
+
+    /// On this server.
+    pub(crate) async fn on(server: &str) -> Self {
+        let database = format!("test_{}", Uuid::new_v4().simple());
+        let mut connection = PgConnection::connect(server).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {database}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            server: server.to_owned(),
+            database,
+            token_secrets: format!("test:{}", secret()).parse().unwrap(),
+            sealing_secret: secret().parse().unwrap(),
+        }
+    }
+
+    /// For the store, and whatever else a test needs.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    pub(crate) fn url_text(&self) -> String {
+        let (server, _) = self.server.rsplit_once('/').unwrap();
+        format!("{server}/{}", self.database)
+    }
+
+    pub(crate) fn url(&self) -> PostgresUrl {
+        self.url_text().parse().unwrap()
+    }
+
+    /// Host and port of the server.
+    pub(crate) fn place(&self) -> &str {
+        let (_, place) = self.server.rsplit_once('@').unwrap();
+        place.split_once('/').unwrap().0
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        self.config_at(&self.url_text())
+    }
+
+    /// With this as the server, the login and the database.
+    pub(crate) fn config_at(&self, url: &str) -> Config {
+        Config {
+            registry: RegistryConfig::Postgres {
+                url: url.parse().unwrap(),
+                token_secrets: self.token_secrets.clone(),
+                sealing_secret: self.sealing_secret.clone(),
+            },
+            admin_email: ADMIN.parse().unwrap(),
+            admin_password: Some(PASSWORD.parse().unwrap()),
+        }
+    }
+
+    /// Changes the registry beside the control plane; how many rows were changed.
+    pub(crate) async fn execute(&self, statement: &str, ids: &[&str]) -> u64 {
+        let mut connection = self.connect().await;
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for id in ids {
+            query = query.bind(id.parse::<Uuid>().unwrap());
+        }
+        let done = query.execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        done.rows_affected()
+    }
+
+    pub(crate) async fn count(&self, query: &'static str) -> i64 {
+        let mut connection = self.connect().await;
+        let count = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count
+    }
+
+    /// Whether these bytes are stored anywhere: as a text, or as what the server shows of bytes.
+    pub(crate) async fn holds(&self, bytes: &[u8]) -> bool {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = std::str::from_utf8(bytes).unwrap_or(&hex);
+        let mut connection = self.connect().await;
+        let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
+        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+        assert!(tables.len() > 10, "{tables:?}");
+        let mut found = false;
+        for table in tables {
+            let rows = sqlx::query(AssertSqlSafe(format!("SELECT t::text FROM {table} t")));
+            for row in rows.fetch_all(&mut connection).await.unwrap() {
+                let row: String = row.get(0);
+                found |= row.contains(text) || row.contains(&hex);
+            }
+        }
+        connection.close().await.unwrap();
+        found
+    }
+
+    /// A connection beside those of the control planes.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.url_text()).await.unwrap()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let (server, database) = (self.server.clone(), self.database.clone());
+        // A server of the test's own may be gone, and its databases with it.
+        let dropping = async move {
+            let mut connection = PgConnection::connect(&server).await?;
+            let drop = format!("DROP DATABASE {database} WITH (FORCE)");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
+            connection.close().await
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _ = std::thread::spawn(move || runtime.block_on(dropping)).join().unwrap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "only who starts the server knows where it is")]
+pub(crate) fn server() -> String {
+    std::env::var("THALWEG_POSTGRES_URL")
+        .expect("THALWEG_POSTGRES_URL says where PostgreSQL is: deploy/engines with postgres -- …")
+}
+
+fn secret() -> String {
+    let bytes = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+    URL_SAFE_NO_PAD.encode(bytes)
+}
