@@ -49,6 +49,8 @@ label! {
         BadNumber = "bad_number",
         /// 400: a time out of range.
         TimeRange = "time_range",
+        /// 400: a time that the channel keeps no longer.
+        Expired = "expired",
         /// 400: data that is not base64url.
         BadData = "bad_data",
         /// 400: an unknown field that must be understood.

@@ -7,14 +7,13 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
-use domain::senml::{self, ErrorCode, Format, Scratch, SenmlError};
+use domain::senml::{self, ErrorCode, Format, PackLimits, Scratch, SenmlError};
 use domain::{Entry, Protocol, ReceivedAt};
 use http::{HeaderMap, StatusCode, header};
 use log::AppendError;
 use service::ApiError;
 use service::telemetry::Chain;
 
-use crate::Config;
 use crate::app::App;
 use crate::body::{self, Encoding};
 use crate::metrics::Outcome;
@@ -47,7 +46,8 @@ async fn accept(app: &App, publisher: Publisher, headers: &HeaderMap, body: Body
     let body = body::read(body, app.config.body_bytes_max).await?;
     let payload = body::inflate(encoding, body, app.config.body_bytes_max)?;
     let received = app.parts.clock.stamp();
-    let records = check(format, &payload, received, &app.config)?;
+    let limits = PackLimits { oldest: publisher.profile.cut_off(received), ..app.config.pack };
+    let records = check(format, &payload, received, &limits)?;
     let payload_bytes = payload.len();
     let entry = Entry {
         channel: publisher.channel,
@@ -97,9 +97,14 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn check(format: Format, payload: &Bytes, received: ReceivedAt, config: &Config) -> Result<usize, ApiError> {
+fn check(
+    format: Format,
+    payload: &Bytes,
+    received: ReceivedAt,
+    limits: &PackLimits,
+) -> Result<usize, ApiError> {
     SCRATCH
-        .with_borrow_mut(|scratch| senml::check(format, payload, received, &config.pack, scratch))
+        .with_borrow_mut(|scratch| senml::check(format, payload, received, limits, scratch))
         .map(|pack| pack.records)
         .map_err(|error| pack_refusal(&error))
 }

@@ -15,9 +15,10 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
-use service::ApiError;
+use domain::ReceivedAt;
 use service::authority::Authority;
 use service::telemetry::Chain;
+use service::{ApiError, clock};
 use store::planner::{self, CursorKey, ReadError};
 use store::{Store, StoreError};
 
@@ -73,7 +74,8 @@ async fn read_messages(
 async fn page(parts: &Parts, reader: ChannelReader, query: Option<String>) -> Result<Response, ApiError> {
     let request = query::Request::parse(query.as_deref().unwrap_or(""))?;
     let limit = request.limit;
-    let query = request.into_query(reader.channel, reader.profile);
+    let now = ReceivedAt::from_micros(clock::unix_micros());
+    let query = request.into_query(reader.channel, reader.profile, now);
     let began = Instant::now();
     let page = planner::read(&*parts.store, &query, &parts.cursor_key).await.map_err(refusal)?;
     parts.metrics.page_seconds.record(began.elapsed());

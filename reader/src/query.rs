@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use domain::limits::{PAGE_RECORDS_DEFAULT, PAGE_RECORDS_MAX};
-use domain::{ChannelId, ChannelProfile, Subtopic, Timestamp};
+use domain::{ChannelId, ChannelProfile, ReceivedAt, Subtopic, Timestamp};
 use percent_encoding::percent_decode_str;
 use service::ApiError;
 use store::planner::{Comparator, Filter, NumberFilter, Query, Start};
@@ -47,10 +47,10 @@ impl Request {
         })
     }
 
-    /// The same, of one channel.
-    pub(crate) fn into_query(self, channel: ChannelId, profile: ChannelProfile) -> Query {
+    /// The same, of one channel, as it is at a time: without what has expired.
+    pub(crate) fn into_query(self, channel: ChannelId, profile: ChannelProfile, now: ReceivedAt) -> Query {
         let Self { limit, range, direction, filter, start } = self;
-        Query { channel, profile, range, direction, filter, limit, start }
+        Query { channel, profile, range, cut_off: profile.cut_off(now), direction, filter, limit, start }
     }
 }
 

@@ -178,7 +178,7 @@ impl Parts {
     fn router(&self, settings: &Serve) -> Router {
         let ingest = ingest::Config {
             body_bytes_max: settings.body_bytes_max,
-            pack: PackLimits { records_max: settings.records_per_pack_max },
+            pack: PackLimits { records_max: settings.records_per_pack_max, ..PackLimits::default() },
             in_flight_bytes_max: settings.in_flight_bytes_max,
         };
         let publish = ingest::Parts {

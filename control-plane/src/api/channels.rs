@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::{BucketWidth, ChannelId, ChannelProfile};
+use domain::{BucketWidth, ChannelId};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -64,7 +64,7 @@ pub(super) async fn create(
             owner: caller.user,
             name: fields.name()?.unwrap_or_default(),
             metadata: fields.metadata()?.unwrap_or_default(),
-            profile: ChannelProfile { bucket_width: bucket_width(&mut fields)?.unwrap_or_default() },
+            profile: bucket_width(&mut fields)?.unwrap_or_default().into(),
         });
     }
     app.registry().create_channels(caller.user, &channels, clock::unix_micros()).await?;

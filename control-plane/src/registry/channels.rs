@@ -50,7 +50,7 @@ impl ChannelRow {
 pub(super) fn profile_of(bucket_width: i64) -> Result<ChannelProfile, RegistryError> {
     let width = u8::try_from(bucket_width).ok().and_then(BucketWidth::from_code);
     let bucket_width = width.ok_or(RegistryError::Damaged("a channel has no known bucket width"))?;
-    Ok(ChannelProfile { bucket_width })
+    Ok(bucket_width.into())
 }
 
 impl Registry {

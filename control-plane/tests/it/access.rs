@@ -74,7 +74,7 @@ async fn the_pipeline_is_told_the_same() {
     assert_eq!(authority.grant(&digest, new_id().parse().unwrap()).await.unwrap(), grant(None));
     assert_eq!(authority.grant(&nobody, id).await.unwrap(), None);
     world.connect(&world.admin, channel, &thing).await;
-    let profile = ChannelProfile { bucket_width: domain::BucketWidth::Day };
+    let profile = ChannelProfile::from(domain::BucketWidth::Day);
     assert_eq!(authority.grant(&digest, id).await.unwrap(), grant(Some(profile)));
     assert_eq!(authority.grant(&nobody, id).await.unwrap(), None);
 }

@@ -32,7 +32,7 @@ async fn store_record(store: &dyn Store, channel: ChannelId, publisher: ThingId)
 
 async fn records(store: &dyn Store, channel: ChannelId) -> u64 {
     let level = CountLevel::Coarsest;
-    let counts = store.counts(channel, level, 0..level.seconds()).await.unwrap();
+    let counts = store.counts(channel, ChannelProfile::default(), level, 0..level.seconds()).await.unwrap();
     counts.iter().map(|count| count.rows).sum()
 }
 

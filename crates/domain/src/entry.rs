@@ -5,14 +5,15 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::channel::{BucketWidth, ChannelProfile};
+use crate::channel::{BucketWidth, ChannelProfile, Retention};
 use crate::id::{ChannelId, ThingId};
 use crate::senml::Format;
 use crate::subtopic::Subtopic;
 use crate::time::ReceivedAt;
 
-/// The version this build writes.
-pub const ENTRY_VERSION: u8 = 1;
+/// The newest version that this build reads. It writes an entry as the oldest one that can say what it has to: version 1
+/// where the channel keeps its records for ever, which a build before retention reads, too.
+pub const ENTRY_VERSION: u8 = 2;
 
 /// An ordered strand of the log. Entries of one thing share a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,21 +91,29 @@ pub enum EntryError {
     Malformed(&'static str),
 }
 
-/// Bytes of the fixed part of the headers.
-const FIXED_BYTES: usize = 1 + 8 + 16 + 16 + 1 + 1 + 1 + 2;
+/// Bytes of what the headers of every version begin with.
+const COMMON_BYTES: usize = 1 + 8 + 16 + 16 + 1 + 1 + 1;
+/// Bytes of the largest fixed part of the headers.
+const FIXED_BYTES_MAX: usize = COMMON_BYTES + 2 + 2;
 
 impl Entry {
     /// Appends the headers as the embedded log stores them: version, reception (i64 µs), channel, publisher, protocol,
-    /// format, bucket width, then the subtopic behind its length (u16). Integers are big endian.
+    /// format, bucket width, in version 2 storage class and retention, then the subtopic behind its length (u16). Integers
+    /// are big endian.
     pub fn encode_headers(&self, into: &mut BytesMut) {
-        into.reserve(FIXED_BYTES + self.subtopic.as_str().len());
-        into.put_u8(ENTRY_VERSION);
+        into.reserve(FIXED_BYTES_MAX + self.subtopic.as_str().len());
+        let is_kept_forever = keeps_forever(&self.profile);
+        into.put_u8(if is_kept_forever { 1 } else { 2 });
         into.put_i64(self.received.as_micros());
         into.put_slice(self.channel.as_bytes());
         into.put_slice(self.publisher.as_bytes());
         into.put_u8(self.protocol.code());
         into.put_u8(self.format.code());
         into.put_u8(self.profile.bucket_width.code());
+        if !is_kept_forever {
+            into.put_u8(self.profile.storage_class.code());
+            into.put_u8(self.profile.retention.code());
+        }
         into.put_u16(self.subtopic.as_str().len() as u16);
         into.put_slice(self.subtopic.as_str().as_bytes());
     }
@@ -115,15 +124,20 @@ impl Entry {
     /// [`EntryError::UnknownVersion`] for a newer build's entry, [`EntryError::Malformed`] for anything else.
     pub fn decode(headers: &[u8], payload: Bytes) -> Result<Self, EntryError> {
         let (&version, _) = headers.split_first().ok_or(EntryError::Malformed("empty"))?;
-        if version != ENTRY_VERSION {
+        if version == 0 || version > ENTRY_VERSION {
             return Err(EntryError::UnknownVersion(version));
         }
-        let Some((fixed, subtopic)) = headers.split_first_chunk::<FIXED_BYTES>() else {
-            return Err(EntryError::Malformed("truncated"));
-        };
         let malformed = EntryError::Malformed;
-        let subtopic_bytes = usize::from(u16::from_be_bytes([fixed[44], fixed[45]]));
-        if subtopic.len() != subtopic_bytes {
+        let (fixed, mut rest) = headers.split_first_chunk::<COMMON_BYTES>().ok_or(malformed("truncated"))?;
+        let bucket_width = BucketWidth::from_code(fixed[43]).ok_or(malformed("bucket width"))?;
+        let mut profile = ChannelProfile::from(bucket_width);
+        if version >= 2 {
+            let (&codes, behind) = rest.split_first_chunk::<2>().ok_or(malformed("truncated"))?;
+            rest = behind;
+            profile = retained(profile, codes).ok_or(malformed("retention"))?;
+        }
+        let (length, subtopic) = rest.split_first_chunk::<2>().ok_or(malformed("truncated"))?;
+        if subtopic.len() != usize::from(u16::from_be_bytes(*length)) {
             return Err(malformed("length of subtopic"));
         }
         let subtopic = std::str::from_utf8(subtopic).map_err(|_| malformed("subtopic"))?;
@@ -133,13 +147,23 @@ impl Entry {
             publisher: ThingId::from_bytes(array(&fixed[25..41])),
             protocol: Protocol::from_code(fixed[41]).ok_or(malformed("protocol"))?,
             format: Format::from_code(fixed[42]).ok_or(malformed("format"))?,
-            profile: ChannelProfile {
-                bucket_width: BucketWidth::from_code(fixed[43]).ok_or(malformed("bucket width"))?,
-            },
+            profile,
             subtopic: Subtopic::from_stored(subtopic),
             payload,
         })
     }
+}
+
+fn keeps_forever(profile: &ChannelProfile) -> bool {
+    profile.storage_class == Retention::Forever && profile.retention == Retention::Forever
+}
+
+/// A profile with the retentions that version 2 stores. `None`: they are none, or such as version 1 is for.
+fn retained(profile: ChannelProfile, [storage_class, retention]: [u8; 2]) -> Option<ChannelProfile> {
+    let storage_class = Retention::from_code(storage_class)?;
+    let retention = Retention::from_code(retention)?;
+    let profile = ChannelProfile { storage_class, retention, ..profile };
+    (retention <= storage_class && !keeps_forever(&profile)).then_some(profile)
 }
 
 fn array<const N: usize>(slice: &[u8]) -> [u8; N] {
@@ -152,10 +176,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_entry() -> impl Strategy<Value = Entry> {
-        (any::<[u8; 16]>(), any::<[u8; 16]>(), "[a-z.é]{0,40}", any::<i64>(), any::<Vec<u8>>(), 1u8..=3)
-            .prop_map(|(channel, publisher, subtopic, received, payload, width)| Entry {
+        let profile = (1u8..=3, 1u8..=4, 1u8..=4).prop_map(|(width, one, other)| ChannelProfile {
+            bucket_width: BucketWidth::from_code(width).unwrap(),
+            storage_class: Retention::from_code(one.max(other)).unwrap(),
+            retention: Retention::from_code(one.min(other)).unwrap(),
+        });
+        (any::<[u8; 16]>(), any::<[u8; 16]>(), "[a-z.é]{0,40}", any::<i64>(), any::<Vec<u8>>(), profile)
+            .prop_map(|(channel, publisher, subtopic, received, payload, profile)| Entry {
                 channel: ChannelId::from_bytes(channel),
-                profile: ChannelProfile { bucket_width: BucketWidth::from_code(width).unwrap() },
+                profile,
                 publisher: ThingId::from_bytes(publisher),
                 subtopic: Subtopic::from_stored(subtopic),
                 protocol: Protocol::Http,
@@ -179,30 +208,63 @@ mod tests {
         }
     }
 
+    /// What both versions say of one entry up to the bucket width, without the version itself.
+    const COMMON: &str = "0005e0c2b8c35d40\
+        1a0cde065e8c4f07aac595aff4a19ea0\
+        33eb28c34ca245c3b1c5d5d049c6c24e\
+        010102";
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    }
+
+    fn encoded(entry: &Entry) -> Vec<u8> {
+        let mut headers = BytesMut::new();
+        entry.encode_headers(&mut headers);
+        headers.to_vec()
+    }
+
     /// Written by the first release: this must stay readable for ever.
     #[test]
     fn an_entry_of_version_1_stays_readable() {
-        let stored = "01\
-            0005e0c2b8c35d40\
-            1a0cde065e8c4f07aac595aff4a19ea0\
-            33eb28c34ca245c3b1c5d5d049c6c24e\
-            010102\
-            0003612e62";
-        let bytes: Vec<u8> = (0..stored.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&stored[i..i + 2], 16).unwrap())
-            .collect();
+        let bytes = bytes_of(&["01", COMMON, "0003612e62"].concat());
         let entry = Entry::decode(&bytes, Bytes::from_static(b"[]")).unwrap();
         assert_eq!(entry.received.as_micros(), 0x0005_e0c2_b8c3_5d40);
         assert_eq!(entry.channel.to_string(), "1a0cde06-5e8c-4f07-aac5-95aff4a19ea0");
         assert_eq!(entry.publisher.to_string(), "33eb28c3-4ca2-45c3-b1c5-d5d049c6c24e");
         assert_eq!((entry.subtopic.as_str(), entry.format), ("a.b", Format::Json));
-        assert_eq!(entry.profile.bucket_width, BucketWidth::Hour);
+        assert_eq!(entry.profile, BucketWidth::Hour.into());
+        assert_eq!(
+            encoded(&entry),
+            bytes,
+            "what keeps for ever is written as builds before retention read it"
+        );
+    }
+
+    /// This must stay readable for ever.
+    #[test]
+    fn an_entry_of_version_2_stays_readable() {
+        let bytes = bytes_of(&["02", COMMON, "0201", "0003612e62"].concat());
+        let entry = Entry::decode(&bytes, Bytes::from_static(b"[]")).unwrap();
+        let profile = ChannelProfile::new(BucketWidth::Hour, Retention::Days90);
+        assert_eq!(Some(entry.profile), profile.shortened(Retention::Days7));
+        assert_eq!(entry.subtopic.as_str(), "a.b");
+        assert_eq!(encoded(&entry), bytes);
+    }
+
+    #[test]
+    fn retentions_that_nobody_wrote_are_malformed() {
+        for codes in ["0404", "0102", "0001", "0500", "0205"] {
+            let bytes = bytes_of(&["02", COMMON, codes, "0003612e62"].concat());
+            let refused = Entry::decode(&bytes, Bytes::new());
+            assert_eq!(refused, Err(EntryError::Malformed("retention")), "{codes}");
+        }
     }
 
     #[test]
     fn a_newer_entry_is_told_from_a_broken_one() {
         assert_eq!(Entry::decode(&[9, 1, 2], Bytes::new()), Err(EntryError::UnknownVersion(9)));
+        assert_eq!(Entry::decode(&[0, 1, 2], Bytes::new()), Err(EntryError::UnknownVersion(0)));
         assert_eq!(Entry::decode(&[1, 1, 2], Bytes::new()), Err(EntryError::Malformed("truncated")));
         assert_eq!(Entry::decode(&[], Bytes::new()), Err(EntryError::Malformed("empty")));
     }

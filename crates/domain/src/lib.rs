@@ -15,7 +15,7 @@ pub mod subtopic;
 pub mod time;
 
 pub use access::{Action, Denied, Grant};
-pub use channel::{BucketWidth, ChannelProfile};
+pub use channel::{BucketWidth, ChannelProfile, Retention};
 pub use entry::{Entry, Lane, Position, Protocol};
 pub use id::{ChannelId, ThingId, UserId};
 pub use key::{KeyDigest, ThingKey};

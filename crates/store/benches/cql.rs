@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{BucketWidth, ChannelProfile};
+use domain::{BucketWidth, ChannelProfile, Timestamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -91,6 +91,7 @@ async fn page(store: &CqlStore, offset: u64) -> (Duration, u64) {
         channel: channel(1),
         profile: ChannelProfile::default(),
         range: TimeRange::ALL,
+        cut_off: Timestamp::MIN,
         direction: Direction::Descending,
         filter: Filter::default(),
         limit: 10,

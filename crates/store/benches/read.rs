@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use domain::ChannelProfile;
+use domain::{ChannelProfile, Timestamp};
 use thalweg_store::planner::{CursorKey, Filter, Query, Start, read};
 use thalweg_store::suite::{channel, number_row, thing};
 use thalweg_store::{BlockScan, Direction, EmbeddedConfig, EmbeddedStore, Store, TimeRange, WriteBatch};
@@ -103,6 +103,7 @@ fn query(limit: usize, range: TimeRange, offset: u64) -> Query {
         channel: channel(1),
         profile: ChannelProfile::default(),
         range,
+        cut_off: Timestamp::MIN,
         direction: Direction::Descending,
         filter: Filter::default(),
         limit,
@@ -125,10 +126,10 @@ async fn page(store: &EmbeddedStore, limit: usize, range: TimeRange, offset: u64
 async fn scan(store: &EmbeddedStore) -> Duration {
     let begun = Instant::now();
     let direction = Direction::Descending;
-    let width = ChannelProfile::default().bucket_width;
+    let profile = ChannelProfile::default();
     let (mut rows, mut after) = (0, None);
     loop {
-        let blocks = store.blocks(channel(1), width, TimeRange::ALL, direction, after, 1).await.unwrap();
+        let blocks = store.blocks(channel(1), profile, TimeRange::ALL, direction, after, 1).await.unwrap();
         let Some(last) = blocks.last() else { break };
         after = Some(last.bucket);
         let scans = blocks.iter().map(|&block| BlockScan {
@@ -138,7 +139,7 @@ async fn scan(store: &EmbeddedStore) -> Duration {
             after: None,
             limit: usize::MAX,
         });
-        let found = store.rows(channel(1), scans.collect()).await.unwrap();
+        let found = store.rows(channel(1), profile, scans.collect()).await.unwrap();
         rows += found.iter().map(Vec::len).sum::<usize>();
     }
     assert_eq!(rows, ROWS as usize);

@@ -22,6 +22,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// * Counts are exact: they include every row whose append was acknowledged before the call began, and none that was
 ///   not there during it.
 /// * Nothing of a purged channel or publisher is ever stored or shown again.
+/// * What is before a channel's [cut-off](ChannelProfile::cut_off) may be there or not, in whole or in part, and be counted
+///   or not: the store deletes it at some time after. Who asks begins at the cut-off. It never moves back.
 ///
 /// Stores differ in what is beside the rows of an append. A store that **keeps positions**
 /// ([`Store::resume_after`]) has one process that writes, and
@@ -69,7 +71,7 @@ pub trait Store: Send + Sync + 'static {
     async fn blocks(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         after: Option<i64>,
@@ -80,7 +82,12 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if they can't be read.
-    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError>;
+    async fn rows(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        scans: Vec<BlockScan>,
+    ) -> Result<Vec<Vec<Row>>, StoreError>;
 
     /// The times of the first rows of a range in the direction, at most `limit`, in order. It is for ranges of a second or
     /// so: it costs as much as finding their rows, if not as much as reading them.
@@ -90,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
     async fn times(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         limit: usize,
@@ -104,6 +111,7 @@ pub trait Store: Send + Sync + 'static {
     async fn counts(
         &self,
         channel: ChannelId,
+        profile: ChannelProfile,
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError>;
@@ -116,17 +124,18 @@ pub trait Store: Send + Sync + 'static {
     async fn tally(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         mut tallies: Vec<Tally>,
     ) -> Result<Vec<Tally>, StoreError> {
         for tally in &mut tallies {
             loop {
                 match tally.wants().clone() {
                     Wants::Counts { level, starts } => {
-                        tally.take_counts(self.counts(channel, level, starts).await?);
+                        tally.take_counts(self.counts(channel, profile, level, starts).await?);
                     }
                     Wants::Times { range, direction, limit } => {
-                        tally.take_times(&self.times(channel, width, range, direction, limit).await?);
+                        let times = self.times(channel, profile, range, direction, limit).await?;
+                        tally.take_times(&times);
                     }
                     Wants::Rows(_) | Wants::Nothing | Wants::Found(_) => break,
                 }
@@ -145,6 +154,29 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`]: ask again.
     async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError>;
+
+    /// Deletes blocks of a channel that end before a time, which must be before the channel's cut-off by more than clocks
+    /// are apart and reads take. It does a bounded piece of the work; asking again goes on, and changes nothing once all is
+    /// done. What a store gets rid of by itself it may leave alone. A late record may come into such a block at any time,
+    /// and goes with the next call.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: ask again.
+    async fn expire(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        before: Timestamp,
+    ) -> Result<Expired, StoreError>;
+}
+
+/// What a call of [`Store::expire`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired {
+    /// Blocks that were deleted.
+    pub blocks: u64,
+    /// Whether there is more to do.
+    pub more: bool,
 }
 
 /// What one flush of a writer stores.
@@ -282,6 +314,11 @@ impl TimeRange {
     /// Whether the range holds the time.
     pub fn contains(&self, time: Timestamp) -> bool {
         time >= self.from && self.to.is_none_or(|to| time < to)
+    }
+
+    /// The range without what is before a time.
+    pub fn not_before(self, time: Timestamp) -> Self {
+        Self { from: self.from.max(time), ..self }
     }
 
     /// Whether no time at all is in the range.

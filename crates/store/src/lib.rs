@@ -11,7 +11,7 @@ pub mod suite;
 mod tally;
 
 pub use contract::{
-    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
     TimeRange, WriteBatch, WriteRow, shard_of,
 };
 pub use cql::{CqlConfig, CqlConsistency, CqlStore, KeyspaceName, NotAKeyspace};

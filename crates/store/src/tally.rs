@@ -100,6 +100,12 @@ impl Tally {
         &self.wants
     }
 
+    /// The first second that is of interest among the windows it wants counts of: of the first of these, a count from there
+    /// on is enough.
+    pub(crate) fn first_second(&self) -> i64 {
+        second_of(self.span.from)
+    }
+
     /// Rows before where it is; when it is done and nothing was found, all rows of the range.
     pub fn passed(&self) -> u64 {
         self.passed

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use domain::{BucketWidth, ChannelProfile, Lane, Position};
+use domain::{BucketWidth, Lane, Position, Timestamp};
 use thalweg_store::planner::{CursorKey, Filter, Query, Start, read};
 use thalweg_store::suite::{channel, number_row, thing};
 use thalweg_store::{
@@ -41,7 +41,7 @@ fn open(dir: &Path) -> EmbeddedStore {
 fn batch(number: u64) -> WriteBatch {
     let row = |n: u64| {
         let mut row = number_row(channel(1), thing((n % 10) as u8), n as i64 * SECOND / 50, number as f64);
-        row.profile = ChannelProfile { bucket_width: BucketWidth::FiveMinutes };
+        row.profile = BucketWidth::FiveMinutes.into();
         row
     };
     let first = number * ROWS_PER_BATCH;
@@ -91,14 +91,18 @@ async fn check(dir: &Path, acknowledged: u64) {
     assert!(position.offset >= acknowledged, "batch {acknowledged} was acknowledged, {position:?} is there");
     let expected = (position.offset + 1) * ROWS_PER_BATCH;
     for level in CountLevel::ALL {
-        let counts = store.counts(channel(1), level, i64::MIN..i64::MAX).await.unwrap();
+        let counts = store
+            .counts(channel(1), BucketWidth::FiveMinutes.into(), level, i64::MIN..i64::MAX)
+            .await
+            .unwrap();
         assert_eq!(counts.iter().map(|count| count.rows).sum::<u64>(), expected, "{level:?}");
     }
     let key = CursorKey::from_bytes(&[1; 32]);
     let mut query = Query {
         channel: channel(1),
-        profile: ChannelProfile { bucket_width: BucketWidth::FiveMinutes },
+        profile: BucketWidth::FiveMinutes.into(),
         range: TimeRange::ALL,
+        cut_off: Timestamp::MIN,
         direction: Direction::Ascending,
         filter: Filter::default(),
         limit: 1_000,

@@ -79,7 +79,11 @@ impl World {
     }
 
     async fn stored(&self) -> u64 {
-        let counts = self.store.counts(CHANNEL, CountLevel::Coarsest, i64::MIN..i64::MAX).await.unwrap();
+        let counts = self
+            .store
+            .counts(CHANNEL, ChannelProfile::default(), CountLevel::Coarsest, i64::MIN..i64::MAX)
+            .await
+            .unwrap();
         counts.iter().map(|count| count.rows).sum()
     }
 

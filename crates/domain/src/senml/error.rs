@@ -46,6 +46,8 @@ pub enum ErrorCode {
     BadNumber,
     /// A time outside of what 64 bits of nanoseconds can hold.
     TimeRange,
+    /// A time before those that the channel keeps.
+    Expired,
     /// `vd` is not base64url.
     BadData,
     /// A field that we do not know, and that must be understood.
@@ -58,7 +60,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::NotAPack,
         Self::EmptyPack,
@@ -72,6 +74,7 @@ impl ErrorCode {
         Self::BadUnit,
         Self::BadNumber,
         Self::TimeRange,
+        Self::Expired,
         Self::BadData,
         Self::MustUnderstand,
         Self::UnsupportedVersion,
@@ -94,6 +97,7 @@ impl ErrorCode {
             Self::BadUnit => "bad_unit",
             Self::BadNumber => "bad_number",
             Self::TimeRange => "time_range",
+            Self::Expired => "expired",
             Self::BadData => "bad_data",
             Self::MustUnderstand => "must_understand",
             Self::UnsupportedVersion => "unsupported_version",

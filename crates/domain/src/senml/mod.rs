@@ -29,7 +29,7 @@ pub use resolved::encode;
 
 use crate::limits::RECORDS_PER_PACK_MAX;
 use crate::record::Record;
-use crate::time::ReceivedAt;
+use crate::time::{ReceivedAt, Timestamp};
 
 /// How a pack is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,16 +62,18 @@ impl Format {
     }
 }
 
-/// How much one pack may hold. The body's bytes are limited where it is read.
+/// How much one pack may hold, and how old it may be. The body's bytes are limited where it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackLimits {
     /// Elements of the pack, base-only records included. One more, and the pack is [`ErrorCode::TooLarge`].
     pub records_max: usize,
+    /// A record of an earlier time is [`ErrorCode::Expired`].
+    pub oldest: Timestamp,
 }
 
 impl Default for PackLimits {
     fn default() -> Self {
-        Self { records_max: RECORDS_PER_PACK_MAX }
+        Self { records_max: RECORDS_PER_PACK_MAX, oldest: Timestamp::MIN }
     }
 }
 

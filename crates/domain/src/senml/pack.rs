@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::ops::Deref;
 
+use super::PackLimits;
 use super::error::{ErrorCode, Kind, SenmlError};
 use super::label::{Label, Labels};
 use super::{data, name};
@@ -79,6 +80,7 @@ pub(super) trait Sink {
 /// A pack being read.
 pub(super) struct Pack<'a, T> {
     received: ReceivedAt,
+    oldest: Timestamp,
     base: Base<'a, T>,
     /// Labels of one record that we do not know. Kept here so that it is allocated once, and only if there are any.
     unknown: Vec<T>,
@@ -114,7 +116,7 @@ struct Own<'a, T> {
 }
 
 impl<'a, T: Deref<Target = str>> Pack<'a, T> {
-    pub(super) fn new(received: ReceivedAt) -> Self {
+    pub(super) fn new(received: ReceivedAt, limits: &PackLimits) -> Self {
         let base = Base {
             name: None,
             name_is_checked: false,
@@ -124,7 +126,15 @@ impl<'a, T: Deref<Target = str>> Pack<'a, T> {
             sum: 0.0,
             version: None,
         };
-        Self { received, base, unknown: Vec::new(), decoded: Vec::new(), record: 0, measurements: 0 }
+        Self {
+            received,
+            oldest: limits.oldest,
+            base,
+            unknown: Vec::new(),
+            decoded: Vec::new(),
+            record: 0,
+            measurements: 0,
+        }
     }
 
     /// Reads the next record and, if it is a measurement, gives it to the sink.
@@ -140,7 +150,7 @@ impl<'a, T: Deref<Target = str>> Pack<'a, T> {
         if own.labels.are_all_in(Labels::BASE) {
             return Ok(());
         }
-        let measurement = resolve(&mut self.base, &own, self.received, &mut self.decoded);
+        let measurement = resolve(&mut self.base, &own, self.received, self.oldest, &mut self.decoded);
         sink.take(measurement.map_err(|error| error.at(record))?);
         self.measurements += 1;
         Ok(())
@@ -258,6 +268,7 @@ fn resolve<'r, T: Deref<Target = str>>(
     base: &'r mut Base<'_, T>,
     own: &'r Own<'_, T>,
     received: ReceivedAt,
+    oldest: Timestamp,
     decoded: &mut Vec<u8>,
 ) -> Result<Measurement<'r>, SenmlError> {
     let value = reading(base, own, decoded)?;
@@ -266,7 +277,7 @@ fn resolve<'r, T: Deref<Target = str>>(
         let text = "has neither a value (v, vs, vb, vd) nor a sum (s)";
         return Err(SenmlError::new(ErrorCode::NoValue, text));
     }
-    let time = time(base, own, received)?;
+    let time = time(base, own, received, oldest)?;
     let own_name = own.name.as_deref().unwrap_or_default();
     let base_name = base.name.as_deref().unwrap_or_default();
     name::check(base_name, own_name, base.name_is_checked)?;
@@ -335,19 +346,22 @@ fn plus_base(own: f64, base: f64, label: Label) -> Result<f64, SenmlError> {
 
 /// Section 4.5.3.
 #[inline]
-fn time<T>(base: &Base<'_, T>, own: &Own<'_, T>, received: ReceivedAt) -> Result<Timestamp, SenmlError> {
+fn time<T>(
+    base: &Base<'_, T>,
+    own: &Own<'_, T>,
+    received: ReceivedAt,
+    oldest: Timestamp,
+) -> Result<Timestamp, SenmlError> {
     let total = own.time.add(base.time, ABSOLUTE_SECONDS_MIN);
     let nanos = match total.against {
         Ordering::Less => total.nanos + i128::from(received.as_micros()) * 1_000,
         Ordering::Equal | Ordering::Greater => total.nanos,
     };
-    match i64::try_from(nanos) {
-        Ok(nanos) => Ok(Timestamp::from_nanos(nanos)),
-        Err(_) => Err(beyond_all_times(if own.labels.contains(Label::Time) {
-            Label::Time
-        } else {
-            Label::BaseTime
-        })),
+    let label = if own.labels.contains(Label::Time) { Label::Time } else { Label::BaseTime };
+    match i64::try_from(nanos).map(Timestamp::from_nanos) {
+        Ok(time) if time >= oldest => Ok(time),
+        Ok(time) => Err(expired(label, time, oldest)),
+        Err(_) => Err(beyond_all_times(label)),
     }
 }
 
@@ -411,6 +425,13 @@ fn duplicate(label: &str) -> SenmlError {
 fn beyond_all_times(label: Label) -> SenmlError {
     let text = format!("is a time before {} or after {} seconds", Timestamp::MIN, Timestamp::MAX);
     SenmlError::new(ErrorCode::TimeRange, text).in_field(label.as_str())
+}
+
+#[cold]
+fn expired(label: Label, time: Timestamp, oldest: Timestamp) -> SenmlError {
+    let text =
+        format!("makes it {time} seconds, and the channel keeps nothing from before {oldest} any more");
+    SenmlError::new(ErrorCode::Expired, text).in_field(label.as_str())
 }
 
 /// What to say of a value that is not what its label calls for.

@@ -72,13 +72,13 @@ proptest! {
 
     #[test]
     fn of_bytes(body in any::<Vec<u8>>()) {
-        let _ = resolve(&body, &PackLimits { records_max: 3 });
+        let _ = resolve(&body, &PackLimits { records_max: 3, ..PackLimits::default() });
     }
 
     #[test]
     fn of_pieces_of_packs(pieces in prop::collection::vec(select(PIECES), 0..24)) {
-        let _ = resolve(pieces.concat().as_bytes(), &PackLimits { records_max: 3 });
-        let _ = resolve(format!("[{{{}}}]", pieces.concat()).as_bytes(), &PackLimits { records_max: 3 });
+        let _ = resolve(pieces.concat().as_bytes(), &PackLimits { records_max: 3, ..PackLimits::default() });
+        let _ = resolve(format!("[{{{}}}]", pieces.concat()).as_bytes(), &PackLimits { records_max: 3, ..PackLimits::default() });
     }
 
     #[test]

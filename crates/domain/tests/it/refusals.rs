@@ -1,5 +1,6 @@
 //! What is refused, with which code, record and field, and in which words.
 
+use thalweg_domain::Timestamp;
 use thalweg_domain::senml::{Format, PackLimits};
 
 use super::senml::{gives, refused, resolve, summary_of};
@@ -302,13 +303,40 @@ fn version_change() {
 fn too_large() {
     let pack = |records: usize| format!("[{}]", vec![r#"{"n":"a","v":1}"#; records].join(","));
     let refusal = |pack: &str, records_max: usize| {
-        resolve(pack.as_bytes(), &PackLimits { records_max }).map(drop).map_err(|error| summary_of(&error))
+        let limits = PackLimits { records_max, ..PackLimits::default() };
+        resolve(pack.as_bytes(), &limits).map(drop).map_err(|error| summary_of(&error))
     };
     assert_eq!(refusal(&pack(3), 3), Ok(()));
     assert_eq!(refusal(&pack(4), 3), Err("too_large".to_owned()));
     assert_eq!(refusal("[{},{},{},5]", 3), Err("too_large".to_owned()), "what is no measurement counts");
     assert_eq!(refusal(&pack(10_000), PackLimits::default().records_max), Ok(()));
     assert_eq!(refusal(&pack(10_001), PackLimits::default().records_max), Err("too_large".to_owned()));
+}
+
+/// What is a nanosecond older than the oldest that is taken is expired, whichever field makes it so old.
+#[test]
+fn expired() {
+    let oldest = Timestamp::parse_seconds("1600000000.5").unwrap();
+    let refusal = |pack: &str| {
+        let limits = PackLimits { oldest, ..PackLimits::default() };
+        resolve(pack.as_bytes(), &limits).map(drop).map_err(|error| summary_of(&error))
+    };
+    let expired = |place: &str| Err(format!("expired {place}"));
+    assert_eq!(refusal(r#"[{"n":"a","t":1600000000.5,"v":1}]"#), Ok(()));
+    assert_eq!(refusal(r#"[{"n":"a","v":1},{"n":"b","t":1600000000.499999999,"v":1}]"#), expired("1 t"));
+    assert_eq!(refusal(r#"[{"bt":1600000000,"n":"a","v":1}]"#), expired("0 bt"));
+    assert_eq!(
+        refusal(r#"[{"bt":1600000000,"n":"a","t":0.5,"v":1},{"n":"b","t":0.4,"v":1}]"#),
+        expired("1 t")
+    );
+    // A hundred million seconds before the reception, at 1.7 billion.
+    assert_eq!(refusal(r#"[{"n":"a","t":-99999999,"v":1},{"n":"b","t":-100000000,"v":1}]"#), expired("1 t"));
+    assert_eq!(
+        refusal(r#"[{"bt":1500000000},{"n":"a","t":200000000,"v":1}]"#),
+        Ok(()),
+        "no measurement is so old"
+    );
+    assert_eq!(refusal(r#"[{"n":"a","t":1500000000,"v":"1"}]"#), Err("bad_type 0 v".to_owned()));
 }
 
 #[test]
@@ -330,6 +358,12 @@ fn a_refusal_reads_like_a_sentence() {
     for (pack, text) in cases {
         assert_eq!(resolve(pack.as_bytes(), &PackLimits::default()).unwrap_err().to_string(), text);
     }
+    let limits =
+        PackLimits { oldest: Timestamp::from_nanos(1_600_000_000_500_000_000), ..PackLimits::default() };
+    assert_eq!(
+        resolve(br#"[{"n":"a","v":1},{"n":"a","v":1,"t":1600000000}]"#, &limits).unwrap_err().to_string(),
+        r#"record 1: "t" makes it 1600000000 seconds, and the channel keeps nothing from before 1600000000.5 any more"#
+    );
     let label = "é".repeat(500_000);
     let error = resolve(format!(r#"[{{"{label}_":1}}]"#).as_bytes(), &PackLimits::default()).unwrap_err();
     assert_eq!(error.field(), Some("é".repeat(32).as_str()), "a label is not repeated at any length");

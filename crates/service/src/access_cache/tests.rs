@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
-use domain::{ChannelProfile, ThingId};
+use domain::{BucketWidth, ChannelProfile, Retention, ThingId};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -39,7 +39,7 @@ impl Authority for Registry {
 const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
 const THING: ThingId = ThingId::from_bytes([1; 16]);
 const CONNECTED: Grant =
-    Grant { thing: THING, connection: Some(ChannelProfile { bucket_width: domain::BucketWidth::Hour }) };
+    Grant { thing: THING, connection: Some(ChannelProfile::new(BucketWidth::Hour, Retention::Forever)) };
 const DISCONNECTED: Grant = Grant { thing: THING, connection: None };
 
 fn key() -> KeyDigest {

@@ -2,17 +2,19 @@
 //!
 //! The order is what counts rest on: a block is listed before it holds anything, and a channel is marked when its rows are
 //! acknowledged, before the append is. A failed append may be there in part; the same batch again completes it.
+//! Of what expires, every write says how long it lives.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use domain::{ChannelId, ThingId};
+use domain::{ChannelId, Retention, ThingId};
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 
 use super::index::span_of;
 use super::row::{Written, written_bytes};
-use super::{Inner, unavailable};
+use super::schema::INDEX_WINDOW_SECONDS;
+use super::{Inner, life, unavailable};
 use crate::contract::{Block, PurgeTarget, Row, StoreError, WriteRow};
 
 /// Bytes of the rows of one batch: databases warn of batches above 64 KiB or so, and refuse larger ones.
@@ -27,10 +29,16 @@ pub(super) enum Listing {
     Block(ChannelId, i32, Block),
     /// A bucket of a channel that a thing published to.
     Publisher(ThingId, ChannelId, i64),
+    /// A channel's class of retention, if it has an end.
+    Class(ChannelId, Retention),
+    /// A block that holds a row without an end, of a class that has one.
+    Endless(ChannelId, Block),
 }
 
+/// Where rows lie: table and partition.
+type Place = (ChannelId, Retention, Block);
 /// The rows of one partition, in its order.
-type Partition<'a> = ((ChannelId, Block), Vec<&'a Row>);
+type Partition<'a> = (Place, Vec<&'a Row>);
 
 impl Inner {
     pub(super) async fn append(&self, rows: &[WriteRow]) -> Result<(), StoreError> {
@@ -42,7 +50,7 @@ impl Inner {
         let partitions = partitions(&rows);
         self.write(&partitions).await?;
         let mut touched: HashMap<ChannelId, BTreeSet<i64>> = HashMap::new();
-        for ((channel, _), rows) in &partitions {
+        for ((channel, ..), rows) in &partitions {
             let seconds = rows.iter().map(|row| row.record.time.as_nanos().div_euclid(1_000_000_000));
             touched.entry(*channel).or_default().extend(seconds);
         }
@@ -60,39 +68,62 @@ impl Inner {
         Ok(Purged(known.into_iter().filter(|(_, purged)| *purged).map(|(target, _)| target).collect()))
     }
 
-    /// Lists what is not known to be listed.
+    /// Lists what is not known to be listed. A window of the index goes behind its blocks: whoever finds no blocks in it,
+    /// and strikes it off as of before it looked, does not strike off this.
     async fn list(&self, rows: &[&WriteRow]) -> Result<(), StoreError> {
-        let mut listings = HashSet::new();
-        for WriteRow { channel, profile, row } in rows {
-            let width = profile.bucket_width;
-            let block = Block::of(width, row.record.time, row.publisher);
-            let span = span_of(width, block.bucket);
-            listings.insert(Listing::Window(*channel, span, width.code()));
-            listings.insert(Listing::Block(*channel, span, block));
-            listings.insert(Listing::Publisher(row.publisher, *channel, block.bucket));
+        let mut listings = HashMap::new();
+        for row in rows {
+            note_listings(row, &mut listings);
         }
-        listings.retain(|listing| !self.listed.contains_key(listing));
-        let writes = stream::iter(listings).map(|listing| async move {
-            self.list_one(listing).await?;
+        let (mut windows, mut others): (HashMap<_, _>, HashMap<_, _>) =
+            listings.into_iter().partition(|(listing, _)| matches!(listing, Listing::Window(..)));
+        others.retain(|listing, _| !self.listed.contains_key(listing));
+        let new_blocks: HashSet<(ChannelId, i32)> = others
+            .keys()
+            .filter_map(|listing| match listing {
+                Listing::Block(channel, span, _) => Some((*channel, *span)),
+                _ => None,
+            })
+            .collect();
+        windows.retain(|listing, _| match listing {
+            Listing::Window(channel, span, _) if new_blocks.contains(&(*channel, *span)) => true,
+            listing => !self.listed.contains_key(listing),
+        });
+        self.list_all(others).await?;
+        self.list_all(windows).await
+    }
+
+    async fn list_all(&self, listings: HashMap<Listing, i32>) -> Result<(), StoreError> {
+        let writes = stream::iter(listings).map(|(listing, life)| async move {
+            self.list_one(listing, life).await?;
             self.listed.insert(listing, ());
             Ok(())
         });
         writes.buffer_unordered(self.requests_in_flight()).try_collect().await
     }
 
-    async fn list_one(&self, listing: Listing) -> Result<(), StoreError> {
+    async fn list_one(&self, listing: Listing, life: i32) -> Result<(), StoreError> {
         let (session, statements) = (&self.session, &self.statements);
         let written = match listing {
             Listing::Window(channel, span, width) => {
-                session.execute_unpaged(&statements.put_window, (channel.as_uuid(), width as i8, span)).await
+                let values = (channel.as_uuid(), width as i8, span, life);
+                session.execute_unpaged(&statements.put_window, values).await
             }
             Listing::Block(channel, span, Block { bucket, shard }) => {
-                let values = (channel.as_uuid(), span, bucket, shard as i16);
+                let values = (channel.as_uuid(), span, bucket, shard as i16, life);
                 session.execute_unpaged(&statements.put_block, values).await
             }
             Listing::Publisher(publisher, channel, bucket) => {
-                let values = (publisher.as_bytes().as_slice(), channel.as_uuid(), bucket);
+                let values = (publisher.as_bytes().as_slice(), channel.as_uuid(), bucket, life);
                 session.execute_unpaged(&statements.put_publisher, values).await
+            }
+            Listing::Class(channel, class) => {
+                let values = (channel.as_uuid(), class.code() as i8);
+                session.execute_unpaged(&statements.put_class, values).await
+            }
+            Listing::Endless(channel, Block { bucket, shard }) => {
+                let values = (channel.as_uuid(), bucket, shard as i16);
+                session.execute_unpaged(&statements.put_endless, values).await
             }
         };
         written.map(drop).map_err(unavailable)
@@ -108,15 +139,16 @@ impl Inner {
         writes.buffer_unordered(self.requests_in_flight()).try_collect().await
     }
 
-    async fn write_one(&self, (channel, block): (ChannelId, Block), rows: &[&Row]) -> Result<(), StoreError> {
-        let statement = &self.statements.put_row;
+    async fn write_one(&self, (channel, class, block): Place, rows: &[&Row]) -> Result<(), StoreError> {
+        let statement = &self.rows_of(class).await?.put_row;
         let written = match rows {
-            [row] => self.session.execute_unpaged(statement, Written::new(channel, block, row)).await,
+            [row] => self.session.execute_unpaged(statement, Written::new(channel, class, block, row)).await,
             rows => {
                 let statements = vec![BatchStatement::from(statement.clone()); rows.len()];
                 let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
                 batch.set_is_idempotent(true);
-                let values: Vec<_> = rows.iter().map(|row| Written::new(channel, block, row)).collect();
+                let values: Vec<_> =
+                    rows.iter().map(|row| Written::new(channel, class, block, row)).collect();
                 self.session.batch(&batch, values).await
             }
         };
@@ -127,6 +159,30 @@ impl Inner {
     pub(super) async fn mark(&self, touched: HashMap<ChannelId, BTreeSet<i64>>) -> Result<(), StoreError> {
         let marks = stream::iter(touched).map(|(channel, seconds)| self.mark_one(channel, seconds));
         marks.buffer_unordered(self.requests_in_flight()).try_collect().await
+    }
+}
+
+/// Notes what a row needs to be listed, and how long that has to live at least.
+fn note_listings(WriteRow { channel, profile, row }: &WriteRow, listings: &mut HashMap<Listing, i32>) {
+    let (width, class) = (profile.bucket_width, profile.storage_class);
+    let block = Block::of(width, row.record.time, row.publisher);
+    let span = span_of(width, block.bucket);
+    let life = life::of_row(class, row.record.time, row.received);
+    // By publisher a row is only looked for to be purged, and nobody needs to purge what is hidden.
+    let shown = life::of_row(profile.retention, row.record.time, row.received);
+    let mut note = |listing, life| {
+        let longest = listings.entry(listing).or_insert(life);
+        *longest = life::longer(*longest, life);
+    };
+    let in_bucket = |life| life::of_listing(life, width.seconds());
+    note(Listing::Window(*channel, span, width.code()), life::of_listing(life, INDEX_WINDOW_SECONDS));
+    note(Listing::Block(*channel, span, block), in_bucket(life));
+    note(Listing::Publisher(row.publisher, *channel, block.bucket), in_bucket(shown));
+    if class != Retention::Forever {
+        note(Listing::Class(*channel, class), life::ENDLESS);
+        if life == life::ENDLESS {
+            note(Listing::Endless(*channel, block), life::ENDLESS);
+        }
     }
 }
 
@@ -143,10 +199,10 @@ impl Purged {
 
 /// The rows by partition, of those with one identity only the one that wins: of the latest version the last.
 fn partitions<'a>(rows: &[&'a WriteRow]) -> Vec<Partition<'a>> {
-    let mut partitions: BTreeMap<(ChannelId, Block), Vec<&Row>> = BTreeMap::new();
+    let mut partitions: BTreeMap<Place, Vec<&Row>> = BTreeMap::new();
     for WriteRow { channel, profile, row } in rows {
         let block = Block::of(profile.bucket_width, row.record.time, row.publisher);
-        partitions.entry((*channel, block)).or_default().push(row);
+        partitions.entry((*channel, profile.storage_class, block)).or_default().push(row);
     }
     for rows in partitions.values_mut() {
         // Stable, so that of equal versions the one accepted last comes last.

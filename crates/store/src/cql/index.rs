@@ -20,8 +20,6 @@ const WINDOWS_AHEAD: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     pub(super) purged: bool,
-    /// `None`: nothing was ever stored.
-    pub(super) width: Option<BucketWidth>,
     /// In ascending order.
     pub(super) spans: Vec<i32>,
 }
@@ -34,17 +32,12 @@ pub(super) fn span_of(width: BucketWidth, bucket: i64) -> i32 {
 
 impl Inner {
     pub(super) async fn catalogue(&self, channel: ChannelId) -> Result<Catalogue, StoreError> {
-        type Stored = (Option<i8>, Option<bool>, Option<i32>);
+        type Stored = (Option<bool>, Option<i32>);
         let rows: Vec<Stored> = all(&self.session, &self.statements.windows, (channel.as_uuid(),)).await?;
         let mut catalogue = Catalogue::default();
-        for (width, purged, span) in rows {
+        for (purged, span) in rows {
             catalogue.purged |= purged.unwrap_or(false);
             catalogue.spans.extend(span);
-            if let Some(code) = width {
-                let width =
-                    BucketWidth::from_code(code as u8).ok_or_else(|| damage("a channel's width", code))?;
-                catalogue.width = Some(width);
-            }
         }
         Ok(catalogue)
     }
@@ -59,7 +52,6 @@ impl Inner {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Block>, StoreError> {
-        self.widths.insert(channel, width);
         let Some(newest) = range.newest() else { return Ok(Vec::new()) };
         let (mut first, mut last) = (width.bucket_of(range.from), width.bucket_of(newest));
         match (direction, after) {
@@ -95,10 +87,10 @@ impl Inner {
     pub(super) async fn blocks_between(
         &self,
         channel: ChannelId,
+        width: BucketWidth,
         catalogue: &Catalogue,
         (first, last): (i64, i64),
     ) -> Result<Vec<Block>, StoreError> {
-        let Some(width) = catalogue.width else { return Ok(Vec::new()) };
         let (first, last) = (first.div_euclid(width.seconds()), last.div_euclid(width.seconds()));
         let spans = spans_between(catalogue, span_of(width, first), span_of(width, last));
         let windows = stream::iter(spans)

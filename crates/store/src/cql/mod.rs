@@ -2,13 +2,16 @@
 //!
 //! Many processes may have it open at once, to write and to read. Nothing here waits for another process, reads before it
 //! writes a row, scans a table, or believes a clock but for versions of rows. An append is not atomic; what an interrupted one left
-//! is completed by the same batch again. Why counts are exact all the same is `docs/adr/0008-counts-of-a-cql-store.md`.
+//! is completed by the same batch again. Why counts are exact all the same is `docs/adr/0008-counts-of-a-cql-store.md`; how records
+//! expire, `docs/adr/0011-retention.md`.
 
 mod append;
 mod config;
 mod counts;
+mod expire;
 mod flushes;
 mod index;
+mod life;
 mod marks;
 mod purge;
 mod row;
@@ -21,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{BucketWidth, ChannelId, Position, Timestamp};
+use domain::{ChannelId, ChannelProfile, Position, Retention, Timestamp};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -35,8 +38,8 @@ use self::counts::Counts;
 use self::flushes::Flushes;
 use self::statements::Statements;
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
-    WriteBatch,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
+    TimeRange, WriteBatch,
 };
 use crate::tally::Tally;
 
@@ -44,8 +47,9 @@ pub use self::config::{CqlConfig, CqlConsistency, KeyspaceName, NotAKeyspace};
 
 /// Entries of the index remembered as written, 100 bytes each: 16 blocks a channel, and as many things as one node serves.
 const LISTINGS_REMEMBERED: u64 = 262_144;
-/// Channels whose width is remembered, to leave out reads that can find nothing.
-const CHANNELS_REMEMBERED: u64 = 16_384;
+/// How long they are. What is swept meanwhile is listed anew after this, long before the database forgets that it was
+/// swept: what comes late into it in between is deleted already.
+const LISTINGS_REMEMBERED_FOR: Duration = Duration::from_secs(86_400);
 /// Channels and things remembered as purged or not.
 const TARGETS_REMEMBERED: u64 = 65_536;
 
@@ -67,8 +71,6 @@ struct Inner {
     counts: Counts,
     /// What is known to be in the index.
     listed: moka::sync::Cache<Listing, ()>,
-    /// Widths that channels were read with; they never change.
-    widths: moka::sync::Cache<ChannelId, BucketWidth>,
     /// What is known of purges, for a while.
     purged: moka::sync::Cache<PurgeTarget, bool>,
     /// Held for reading by those who act on what they know of purges.
@@ -95,8 +97,10 @@ impl CqlStore {
             statements,
             flushes: Flushes::new(),
             counts: Counts::new(),
-            listed: moka::sync::Cache::new(LISTINGS_REMEMBERED),
-            widths: moka::sync::Cache::new(CHANNELS_REMEMBERED),
+            listed: moka::sync::Cache::builder()
+                .max_capacity(LISTINGS_REMEMBERED)
+                .time_to_live(LISTINGS_REMEMBERED_FOR)
+                .build(),
             purged: moka::sync::Cache::builder()
                 .max_capacity(TARGETS_REMEMBERED)
                 .time_to_live(config.purges_known_within)
@@ -104,6 +108,7 @@ impl CqlStore {
             purges_gate: RwLock::new(()),
             config,
         });
+        inner.rows_of(Retention::Forever).await?;
         let sweeper = tokio::spawn(purge::sweep(Arc::clone(&inner)));
         Ok(Self { inner, sweeper })
     }
@@ -166,50 +171,65 @@ impl Store for CqlStore {
     async fn blocks(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Block>, StoreError> {
-        self.inner.blocks(channel, width, range, direction, after, limit).await
+        self.inner.blocks(channel, profile.bucket_width, range, direction, after, limit).await
     }
 
-    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.inner.rows(channel, scans).await
+    async fn rows(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        scans: Vec<BlockScan>,
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.inner.rows(channel, profile, scans).await
     }
 
     async fn times(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Timestamp>, StoreError> {
-        self.inner.times(channel, width, range, direction, limit).await
+        self.inner.times(channel, profile, range, direction, limit).await
     }
 
     async fn counts(
         &self,
         channel: ChannelId,
+        profile: ChannelProfile,
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError> {
-        self.inner.counts(channel, level, starts).await
+        self.inner.counts(channel, profile, level, starts).await
     }
 
     async fn tally(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         tallies: Vec<Tally>,
     ) -> Result<Vec<Tally>, StoreError> {
-        self.inner.tally(channel, width, tallies).await
+        self.inner.tally(channel, profile, tallies).await
     }
 
     async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError> {
         self.purge_for_ever(target).await
+    }
+
+    async fn expire(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        before: Timestamp,
+    ) -> Result<Expired, StoreError> {
+        self.inner.expire(channel, profile, before).await
     }
 }
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use domain::{ChannelId, ThingId};
+use domain::{ChannelId, Retention, ThingId};
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use tokio::time::MissedTickBehavior;
@@ -21,9 +21,9 @@ use super::{CqlStore, Inner, damage, unavailable};
 use crate::contract::{Block, Direction, PurgeTarget, StoreError, shard_of};
 
 /// How far in the future deletions are: further than any node's clock is ahead, and within what ScyllaDB takes.
-const AHEAD_MILLIS: i64 = 86_400_000;
+pub(super) const AHEAD_MILLIS: i64 = 86_400_000;
 /// Deletions in one batch, 100 bytes each.
-const DELETIONS_PER_BATCH: usize = 200;
+pub(super) const DELETIONS_PER_BATCH: usize = 200;
 /// Blocks of a publisher that are looked through at the same time.
 const BLOCKS_AT_ONCE: usize = 8;
 
@@ -108,19 +108,35 @@ impl Inner {
     /// The index goes last, so that what is interrupted can go on.
     async fn delete_channel(&self, channel: ChannelId, version: i64) -> Result<(), StoreError> {
         let (session, statements) = (&self.session, &self.statements);
+        let class = self.class_of(channel).await?;
+        loop {
+            let blocks = self.endless_blocks(channel, i64::MAX).await?;
+            if blocks.is_empty() {
+                break;
+            }
+            self.delete_endless(channel, class, &blocks, version).await?;
+        }
         for span in self.catalogue(channel).await?.spans {
             let blocks =
                 self.blocks_of(channel, span, (i64::MIN, i64::MAX), Direction::Ascending, usize::MAX).await?;
-            let deletions = stream::iter(blocks).map(|Block { bucket, shard }| async move {
-                let values = (version, channel.as_uuid(), bucket, shard as i16);
-                session.execute_unpaged(&statements.delete_block, values).await.map(drop).map_err(unavailable)
-            });
-            deletions.buffer_unordered(self.requests_in_flight()).try_collect::<()>().await?;
+            self.delete_blocks(channel, class, &blocks, version).await?;
             let values = (channel.as_uuid(), span);
             session.execute_unpaged(&statements.forget_blocks, values).await.map_err(unavailable)?;
             session.execute_unpaged(&statements.forget_window, values).await.map_err(unavailable)?;
         }
         Ok(())
+    }
+
+    /// The class that a channel's rows are stored under. One that was never written to has the first that there was.
+    async fn class_of(&self, channel: ChannelId) -> Result<Retention, StoreError> {
+        let rows: Vec<(Option<i8>,)> =
+            all(&self.session, &self.statements.class, (channel.as_uuid(),)).await?;
+        match rows.into_iter().find_map(|(class,)| class) {
+            None => Ok(Retention::Forever),
+            Some(code) => {
+                Retention::from_code(code as u8).ok_or_else(|| damage("a channel's class of retention", code))
+            }
+        }
     }
 
     /// Deletes a thing's rows of one block, and marks them, so that they are no longer counted.
@@ -131,19 +147,15 @@ impl Inner {
         block: Block,
         version: i64,
     ) -> Result<(), StoreError> {
+        let statements = self.rows_of(self.class_of(channel).await?).await?;
         let place = (channel.as_uuid(), block.bucket, block.shard as i16);
         let mut times = BTreeSet::new();
-        each(
-            &self.session,
-            &self.statements.times_of_publishers,
-            place,
-            |(time, publisher): (i64, Vec<u8>)| {
-                if publisher == thing.as_bytes() {
-                    times.insert(time);
-                }
-                Ok(())
-            },
-        )
+        each(&self.session, &statements.times_of_publishers, place, |(time, publisher): (i64, Vec<u8>)| {
+            if publisher == thing.as_bytes() {
+                times.insert(time);
+            }
+            Ok(())
+        })
         .await?;
         if times.is_empty() {
             return Ok(());
@@ -151,8 +163,8 @@ impl Inner {
         let seconds = times.iter().map(|time| time.div_euclid(1_000_000_000)).collect();
         let times: Vec<i64> = times.into_iter().collect();
         for times in times.chunks(DELETIONS_PER_BATCH) {
-            let statements = vec![BatchStatement::from(self.statements.delete_time.clone()); times.len()];
-            let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
+            let deletions = vec![BatchStatement::from(statements.delete_time.clone()); times.len()];
+            let mut batch = Batch::new_with_statements(BatchType::Unlogged, deletions);
             batch.set_is_idempotent(true);
             let values =
                 |time: &i64| (version, place.0, place.1, place.2, *time, thing.as_bytes().as_slice());
@@ -218,7 +230,7 @@ impl Inner {
     }
 
     /// The database's clock: what deletions have to be later than was stamped by others' clocks, not by this one's.
-    async fn server_millis(&self) -> Result<i64, StoreError> {
+    pub(super) async fn server_millis(&self) -> Result<i64, StoreError> {
         let rows: Vec<(i64,)> = all(&self.session, &self.statements.server_time, ()).await?;
         rows.first().map(|(millis,)| *millis).ok_or_else(|| damage("the database's clock", "nothing"))
     }

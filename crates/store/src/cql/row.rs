@@ -3,11 +3,12 @@
 //! No null is ever written: what a row does not have is left unset, and the column `fields` says what it has. A value that
 //! an earlier version left in its column is not read.
 
-use domain::{ChannelId, Protocol, ReceivedAt, Record, Subtopic, ThingId, Timestamp, Value};
+use domain::{ChannelId, Protocol, ReceivedAt, Record, Retention, Subtopic, ThingId, Timestamp, Value};
 use scylla::SerializeRow;
 use scylla::value::MaybeUnset;
 use uuid::Uuid;
 
+use super::life;
 use crate::contract::{Block, Row, StoreError};
 
 const NUMBER: i8 = 1;
@@ -18,7 +19,7 @@ const SUM: i8 = 1 << 4;
 const UPDATE_TIME: i8 = 1 << 5;
 const VALUES: i8 = NUMBER | TEXT | BOOL | DATA;
 
-/// Bytes of a row in a batch beside its texts: ids, numbers, and the length before each of 17 values.
+/// Bytes of a row in a batch beside its texts: ids, numbers, and the length before each of 18 values.
 const FIXED_BYTES: usize = 200;
 
 /// The values of the statement that writes a row, in its order.
@@ -42,10 +43,11 @@ pub(super) struct Written<'a> {
     sum: MaybeUnset<f64>,
     update_time: MaybeUnset<f64>,
     version: i64,
+    life: i32,
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn new(channel: ChannelId, block: Block, row: &'a Row) -> Self {
+    pub(super) fn new(channel: ChannelId, class: Retention, block: Block, row: &'a Row) -> Self {
         let record = &row.record;
         let mut written = Self {
             channel: channel.as_uuid(),
@@ -65,6 +67,7 @@ impl<'a> Written<'a> {
             sum: MaybeUnset::from_option(record.sum),
             update_time: MaybeUnset::from_option(record.update_time),
             version: row.received.as_micros(),
+            life: life::of_row(class, record.time, row.received),
         };
         let kind = match &record.value {
             None => 0,

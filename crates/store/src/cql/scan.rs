@@ -3,13 +3,13 @@
 //! The table is in the order of `dir=desc`: newest first, ties upwards. Read backwards its ties come downwards, so a
 //! backward read turns them round, and reads those forwards that its limit cut.
 
-use domain::{BucketWidth, ChannelId, Timestamp};
+use domain::{ChannelId, ChannelProfile, Timestamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use uuid::Uuid;
 
-use super::statements::{all, each};
+use super::statements::{RowStatements, all, each};
 use super::{Inner, row};
 use crate::contract::{Block, BlockScan, Direction, Row, RowKey, StoreError, TimeRange, shard_of};
 
@@ -18,68 +18,34 @@ impl Inner {
     pub(super) async fn rows(
         &self,
         channel: ChannelId,
+        profile: ChannelProfile,
         scans: Vec<BlockScan>,
     ) -> Result<Vec<Vec<Row>>, StoreError> {
-        let scans = stream::iter(scans).map(|scan| async move { self.scan(channel, &scan).await });
+        let statements = self.rows_of(profile.storage_class).await?;
+        let scans = stream::iter(scans).map(|scan| async move {
+            let slice = Slice { inner: self, statements, channel: channel.as_uuid(), block: scan.block };
+            slice.scan(profile, &scan).await
+        });
         scans.buffered(self.config.requests_in_flight_max.max(1)).try_collect().await
-    }
-
-    async fn scan(&self, channel: ChannelId, scan: &BlockScan) -> Result<Vec<Row>, StoreError> {
-        let Some(newest) = scan.range.newest().filter(|_| scan.limit > 0) else { return Ok(Vec::new()) };
-        let slice = Slice { inner: self, channel: channel.as_uuid(), block: scan.block };
-        let mut times = Times { oldest: scan.range.from.as_nanos(), newest: newest.as_nanos() };
-        let mut found = Vec::new();
-        if let Some(after) = &scan.after {
-            let at = after.time.as_nanos();
-            let (passed, before) = match scan.direction {
-                Direction::Descending => (at < times.oldest, at > times.newest),
-                Direction::Ascending => (at > times.newest, at < times.oldest),
-            };
-            if passed {
-                return Ok(found);
-            }
-            if !before {
-                let elsewhere = self
-                    .widths
-                    .get(&channel)
-                    .is_some_and(|width| width.bucket_of(after.time) != scan.block.bucket);
-                if !elsewhere {
-                    found = slice.ties_behind(after, scan.limit).await?;
-                }
-                let rest = match scan.direction {
-                    Direction::Descending => at.checked_sub(1).map(|newest| Times { newest, ..times }),
-                    Direction::Ascending => at.checked_add(1).map(|oldest| Times { oldest, ..times }),
-                };
-                let Some(rest) = rest.filter(|rest| rest.oldest <= rest.newest) else { return Ok(found) };
-                times = rest;
-            }
-        }
-        let left = scan.limit - found.len();
-        if left > 0 {
-            found.append(&mut match scan.direction {
-                Direction::Descending => slice.newest(times, left).await?,
-                Direction::Ascending => slice.oldest(times, left).await?,
-            });
-        }
-        Ok(found)
     }
 
     /// See [`Store::times`](crate::Store::times).
     pub(super) async fn times(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Timestamp>, StoreError> {
         let Some(newest) = range.newest() else { return Ok(Vec::new()) };
-        let blocks = self.blocks(channel, width, range, direction, None, usize::MAX).await?;
+        let statements = self.rows_of(profile.storage_class).await?;
+        let blocks = self.blocks(channel, profile.bucket_width, range, direction, None, usize::MAX).await?;
         let times = Times { oldest: range.from.as_nanos(), newest: newest.as_nanos() };
         let reads = stream::iter(blocks).map(|block| async move {
             let statement = match direction {
-                Direction::Descending => &self.statements.newest_times,
-                Direction::Ascending => &self.statements.oldest_times,
+                Direction::Descending => &statements.newest_times,
+                Direction::Ascending => &statements.oldest_times,
             };
             all::<(i64,)>(
                 &self.session,
@@ -116,15 +82,51 @@ struct Times {
 /// One block to be read.
 struct Slice<'a> {
     inner: &'a Inner,
+    statements: &'a RowStatements,
     channel: Uuid,
     block: Block,
 }
 
 impl Slice<'_> {
+    async fn scan(&self, profile: ChannelProfile, scan: &BlockScan) -> Result<Vec<Row>, StoreError> {
+        let Some(newest) = scan.range.newest().filter(|_| scan.limit > 0) else { return Ok(Vec::new()) };
+        let mut times = Times { oldest: scan.range.from.as_nanos(), newest: newest.as_nanos() };
+        let mut found = Vec::new();
+        if let Some(after) = &scan.after {
+            let at = after.time.as_nanos();
+            let (passed, before) = match scan.direction {
+                Direction::Descending => (at < times.oldest, at > times.newest),
+                Direction::Ascending => (at > times.newest, at < times.oldest),
+            };
+            if passed {
+                return Ok(found);
+            }
+            if !before {
+                if profile.bucket_width.bucket_of(after.time) == scan.block.bucket {
+                    found = self.ties_behind(after, scan.limit).await?;
+                }
+                let rest = match scan.direction {
+                    Direction::Descending => at.checked_sub(1).map(|newest| Times { newest, ..times }),
+                    Direction::Ascending => at.checked_add(1).map(|oldest| Times { oldest, ..times }),
+                };
+                let Some(rest) = rest.filter(|rest| rest.oldest <= rest.newest) else { return Ok(found) };
+                times = rest;
+            }
+        }
+        let left = scan.limit - found.len();
+        if left > 0 {
+            found.append(&mut match scan.direction {
+                Direction::Descending => self.newest(times, left).await?,
+                Direction::Ascending => self.oldest(times, left).await?,
+            });
+        }
+        Ok(found)
+    }
+
     async fn newest(&self, Times { oldest, newest }: Times, limit: usize) -> Result<Vec<Row>, StoreError> {
         let values =
             (self.channel, self.block.bucket, self.block.shard as i16, oldest, newest, at_most(limit));
-        self.read(&self.inner.statements.newest_rows, values).await
+        self.read(&self.statements.newest_rows, values).await
     }
 
     async fn oldest(&self, Times { oldest, newest }: Times, limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -137,7 +139,7 @@ impl Slice<'_> {
             newest,
             at_most(limit.saturating_add(1)),
         );
-        let mut rows = self.read(&self.inner.statements.oldest_rows, values).await?;
+        let mut rows = self.read(&self.statements.oldest_rows, values).await?;
         let cut = rows.last().filter(|_| rows.len() > limit).map(|row| row.record.time);
         if let Some(time) = cut {
             rows.retain(|row| row.record.time != time);
@@ -149,7 +151,7 @@ impl Slice<'_> {
         if let Some(time) = cut.filter(|_| left > 0) {
             let values =
                 (self.channel, self.block.bucket, self.block.shard as i16, time.as_nanos(), at_most(left));
-            rows.append(&mut self.read(&self.inner.statements.ties, values).await?);
+            rows.append(&mut self.read(&self.statements.ties, values).await?);
         }
         Ok(rows)
     }
@@ -157,7 +159,7 @@ impl Slice<'_> {
     /// The rows of a row's time that come behind it, as slices by one column each: not every database compares
     /// several at once. The next slice is read only if the one before was not enough.
     async fn ties_behind(&self, row: &RowKey, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let statements = &self.inner.statements;
+        let statements = self.statements;
         let (channel, bucket, shard) = (self.channel, self.block.bucket, self.block.shard as i16);
         let (time, publisher) = (row.time.as_nanos(), row.publisher.as_bytes().as_slice());
         let (subtopic, name, unit) = (row.subtopic.as_str(), row.name.as_str(), row.unit.as_str());

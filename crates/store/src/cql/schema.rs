@@ -4,6 +4,7 @@
 //! "if it is not there", and each table has an id that follows from its name, so that two nodes that make
 //! it at the same moment make the same one.
 
+use domain::Retention;
 use scylla::client::session::Session;
 use scylla::statement::unprepared::Statement;
 use std::time::Duration;
@@ -12,55 +13,106 @@ use uuid::Uuid;
 use super::{CqlConfig, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
 
+/// The columns of a table of rows, one table for each class of retention. `fields` says which of the values hold, so that a
+/// measurement sent again as another kind leaves nothing of the old one. The version of a row is the timestamp of its cells.
+const ROWS: &str = "channel uuid, bucket bigint, shard smallint, time bigint, publisher blob, subtopic text, name text, unit text, \
+    fields tinyint, protocol tinyint, value_number double, value_text text, value_bool boolean, value_data blob, \
+    sum double, update_time double, \
+    PRIMARY KEY ((channel, bucket, shard), time, publisher, subtopic, name, unit)";
+
+/// The options of a table of rows: the order of `dir=desc`, then the given ones.
+macro_rules! newest_first {
+    ($more:literal) => {
+        concat!("CLUSTERING ORDER BY (time DESC, publisher ASC, subtopic ASC, name ASC, unit ASC)", $more)
+    };
+}
+
 /// The steps to the newest schema; the schema's version is how many of them were taken.
-const STEPS: [&[Table]; 1] = [&[
-    // One table of rows a class of retention; so far there is only this one. `fields` says which of the values hold,
-    // so that a measurement sent again as another kind leaves nothing of the old one. The version of a row is the timestamp of its cells.
-    Table {
-        name: "rows_forever",
-        columns: "channel uuid, bucket bigint, shard smallint, time bigint, publisher blob, subtopic text, name text, unit text, \
-            fields tinyint, protocol tinyint, value_number double, value_text text, value_bool boolean, value_data blob, \
-            sum double, update_time double, \
-            PRIMARY KEY ((channel, bucket, shard), time, publisher, subtopic, name, unit)",
-        options: "CLUSTERING ORDER BY (time DESC, publisher ASC, subtopic ASC, name ASC, unit ASC)",
-    },
-    // Which windows of 30 days of a channel hold anything, and whether the channel is purged.
-    Table {
-        name: "windows",
-        columns: "channel uuid, width tinyint static, purged boolean static, span int, PRIMARY KEY (channel, span)",
-        options: "",
-    },
-    // Which blocks of such a window hold anything.
-    Table {
-        name: "blocks",
-        columns: "channel uuid, span int, bucket bigint, shard smallint, PRIMARY KEY ((channel, span), bucket, shard)",
-        options: "",
-    },
-    // Where a thing published, and whether it is purged.
-    Table {
-        name: "publishers",
-        columns: "publisher blob, purged boolean static, channel uuid, bucket bigint, PRIMARY KEY (publisher, channel, bucket)",
-        options: "",
-    },
-    // Purges that have to be made again, when everybody knows of them.
-    Table {
-        name: "purges",
-        columns: "slot tinyint, kind tinyint, target blob, asked bigint, PRIMARY KEY (slot, kind, target)",
-        options: "",
-    },
-    // What each instance touched, see `marks.rs`. 30 days.
-    Table {
-        name: "marks",
-        columns: "channel uuid, instance uuid, number bigint, spans blob, PRIMARY KEY (channel, instance)",
-        options: "default_time_to_live = 2592000",
-    },
-    // Counts per window of 16,384 s and the marks they were made at. 20 days: they have to be gone before the marks are.
-    Table {
-        name: "counts",
-        columns: "channel uuid, span int, start bigint, parts blob, seen blob, PRIMARY KEY ((channel, span), start)",
-        options: "default_time_to_live = 1728000",
-    },
-]];
+const STEPS: [&[Table]; 2] = [
+    &[
+        Table { name: "rows_forever", columns: ROWS, options: newest_first!("") },
+        // Which windows of 30 days of a channel hold anything, and whether the channel is purged.
+        Table {
+            name: "windows",
+            columns: "channel uuid, width tinyint static, purged boolean static, span int, PRIMARY KEY (channel, span)",
+            options: "",
+        },
+        // Which blocks of such a window hold anything.
+        Table {
+            name: "blocks",
+            columns: "channel uuid, span int, bucket bigint, shard smallint, PRIMARY KEY ((channel, span), bucket, shard)",
+            options: "",
+        },
+        // Where a thing published, and whether it is purged.
+        Table {
+            name: "publishers",
+            columns: "publisher blob, purged boolean static, channel uuid, bucket bigint, PRIMARY KEY (publisher, channel, bucket)",
+            options: "",
+        },
+        // Purges that have to be made again, when everybody knows of them.
+        Table {
+            name: "purges",
+            columns: "slot tinyint, kind tinyint, target blob, asked bigint, PRIMARY KEY (slot, kind, target)",
+            options: "",
+        },
+        // What each instance touched, see `marks.rs`. 30 days.
+        Table {
+            name: "marks",
+            columns: "channel uuid, instance uuid, number bigint, spans blob, PRIMARY KEY (channel, instance)",
+            options: "default_time_to_live = 2592000",
+        },
+        // Counts per window of 16,384 s and the marks they were made at. 20 days: they have to be gone before the marks are.
+        Table {
+            name: "counts",
+            columns: "channel uuid, span int, start bigint, parts blob, seen blob, PRIMARY KEY ((channel, span), start)",
+            options: "default_time_to_live = 1728000",
+        },
+    ],
+    &[
+        // Rows that expire, see `life.rs`. Files of one window of writing time are compacted together and dropped whole, which
+        // takes one TTL for all: some 30 windows a life, as few as keep a file's oldest and newest row close together.
+        Table {
+            name: "rows_7d",
+            columns: ROWS,
+            options: newest_first!(
+                " AND default_time_to_live = 777600 AND gc_grace_seconds = 259200 AND compaction = \
+             {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': '8'}"
+            ),
+        },
+        Table {
+            name: "rows_90d",
+            columns: ROWS,
+            options: newest_first!(
+                " AND default_time_to_live = 7948800 AND compaction = \
+             {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '3'}"
+            ),
+        },
+        Table {
+            name: "rows_400d",
+            columns: ROWS,
+            options: newest_first!(
+                " AND default_time_to_live = 34732800 AND compaction = \
+             {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '14'}"
+            ),
+        },
+        // The class of each channel that has one with an end, and its blocks that hold rows without a TTL.
+        Table {
+            name: "classes",
+            columns: "channel uuid, class tinyint static, bucket bigint, shard smallint, PRIMARY KEY (channel, bucket, shard)",
+            options: "",
+        },
+    ],
+];
+
+/// The table that holds the rows of channels of a class.
+pub(super) const fn rows_of(class: Retention) -> &'static str {
+    match class {
+        Retention::Days7 => "rows_7d",
+        Retention::Days90 => "rows_90d",
+        Retention::Days400 => "rows_400d",
+        Retention::Forever => "rows_forever",
+    }
+}
 
 /// How many windows of `counts` are in one partition.
 pub(super) const COUNTS_PER_PARTITION: i64 = 128;
@@ -162,4 +214,26 @@ async fn change(session: &Session, statement: String) -> Result<(), StoreError> 
     statement.set_is_idempotent(true);
     session.query_unpaged(statement, ()).await.map_err(unavailable)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cql::life;
+
+    #[test]
+    fn a_table_of_rows_lives_as_long_as_its_class() {
+        let tables = || STEPS.iter().flat_map(|step| step.iter());
+        for class in Retention::ALL {
+            let table = tables().find(|table| table.name == rows_of(class)).unwrap();
+            match life::of_class(class) {
+                Some(life) => {
+                    let lives = format!("default_time_to_live = {life} ");
+                    assert!(table.options.contains(&lives), "{}: {}", table.name, table.options);
+                }
+                None => assert!(!table.options.contains("time_to_live"), "{}", table.options),
+            }
+        }
+        assert_eq!(KNOWN, 2);
+    }
 }

@@ -1,12 +1,15 @@
 //! Every statement there is, prepared once. None of them scans: each names a partition whole.
 
+use domain::Retention;
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
+use tokio::sync::OnceCell;
 
-use super::{KeyspaceName, damaged, unavailable};
+use super::schema::rows_of;
+use super::{Inner, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
 
 /// Rows that one answer of the database brings; further ones are fetched as they are wanted.
@@ -20,14 +23,9 @@ const BLOCK: &str = "channel = ? AND bucket = ? AND shard = ?";
 const ROW: &str = "time, publisher, subtopic, name, unit, fields, protocol, value_number, value_text, value_bool, value_data, \
     sum, update_time, WRITETIME(fields)";
 
-pub(super) struct Statements {
+/// Those of one table of rows.
+pub(super) struct RowStatements {
     pub(super) put_row: PreparedStatement,
-    pub(super) put_window: PreparedStatement,
-    pub(super) put_block: PreparedStatement,
-    pub(super) put_publisher: PreparedStatement,
-    pub(super) put_mark: PreparedStatement,
-    pub(super) own_mark: PreparedStatement,
-
     pub(super) newest_rows: PreparedStatement,
     pub(super) oldest_rows: PreparedStatement,
     pub(super) ties: PreparedStatement,
@@ -37,6 +35,22 @@ pub(super) struct Statements {
     pub(super) ties_behind_unit: PreparedStatement,
     pub(super) newest_times: PreparedStatement,
     pub(super) oldest_times: PreparedStatement,
+    pub(super) times_of_publishers: PreparedStatement,
+    pub(super) delete_block: PreparedStatement,
+    pub(super) delete_time: PreparedStatement,
+}
+
+/// Those of all other tables, and those of the tables of rows that were needed so far.
+pub(super) struct Statements {
+    rows: [OnceCell<RowStatements>; Retention::ALL.len()],
+
+    pub(super) put_window: PreparedStatement,
+    pub(super) put_block: PreparedStatement,
+    pub(super) put_publisher: PreparedStatement,
+    pub(super) put_class: PreparedStatement,
+    pub(super) put_endless: PreparedStatement,
+    pub(super) put_mark: PreparedStatement,
+    pub(super) own_mark: PreparedStatement,
 
     pub(super) windows: PreparedStatement,
     pub(super) last_blocks: PreparedStatement,
@@ -52,59 +66,44 @@ pub(super) struct Statements {
     pub(super) purge_publisher: PreparedStatement,
     pub(super) publisher_buckets: PreparedStatement,
     pub(super) forget_publisher_bucket: PreparedStatement,
-    pub(super) times_of_publishers: PreparedStatement,
-    pub(super) delete_block: PreparedStatement,
-    pub(super) delete_time: PreparedStatement,
+    pub(super) class: PreparedStatement,
+    pub(super) endless_blocks: PreparedStatement,
+    pub(super) forget_endless: PreparedStatement,
     pub(super) forget_window: PreparedStatement,
+    pub(super) forget_window_as_of: PreparedStatement,
     pub(super) forget_blocks: PreparedStatement,
+    pub(super) forget_block: PreparedStatement,
     pub(super) purges: PreparedStatement,
     pub(super) put_purge: PreparedStatement,
     pub(super) end_purge: PreparedStatement,
     pub(super) server_time: PreparedStatement,
 }
 
-impl Statements {
-    pub(super) async fn prepare(session: &Session, k: &KeyspaceName) -> Result<Self, StoreError> {
-        let p = async |text: String| -> Result<PreparedStatement, StoreError> {
-            let mut statement = session.prepare(text).await.map_err(unavailable)?;
-            // Every write says the same when it is said twice.
-            statement.set_is_idempotent(true);
-            statement.set_page_size(PAGE_ROWS);
-            Ok(statement)
-        };
-        let narrow = async |text: String| -> Result<PreparedStatement, StoreError> {
-            let mut statement = p(text).await?;
-            statement.set_page_size(NARROW_PAGE_ROWS);
-            Ok(statement)
-        };
-        let rows =
-            |rest: &str| format!("SELECT {ROW} FROM {k}.rows_forever WHERE {BLOCK} AND {rest} LIMIT ?");
+/// Prepares a statement.
+async fn prepare(session: &Session, text: String, page_rows: i32) -> Result<PreparedStatement, StoreError> {
+    let mut statement = session.prepare(text).await.map_err(unavailable)?;
+    // Every write says the same when it is said twice.
+    statement.set_is_idempotent(true);
+    statement.set_page_size(page_rows);
+    Ok(statement)
+}
+
+impl RowStatements {
+    async fn prepare(session: &Session, k: &KeyspaceName, class: Retention) -> Result<Self, StoreError> {
+        let p = async |text: String| prepare(session, text, PAGE_ROWS).await;
+        let narrow = async |text: String| prepare(session, text, NARROW_PAGE_ROWS).await;
+        let table = rows_of(class);
+        let rows = |rest: &str| format!("SELECT {ROW} FROM {k}.{table} WHERE {BLOCK} AND {rest} LIMIT ?");
         let times = |rest: &str| {
-            format!(
-                "SELECT time FROM {k}.rows_forever WHERE {BLOCK} AND time >= ? AND time <= ? {rest}LIMIT ?"
-            )
-        };
-        let blocks = |rest: &str| {
-            format!(
-                "SELECT bucket, shard FROM {k}.blocks WHERE channel = ? AND span = ? AND bucket >= ? AND bucket <= ? {rest}LIMIT ?"
-            )
+            format!("SELECT time FROM {k}.{table} WHERE {BLOCK} AND time >= ? AND time <= ? {rest}LIMIT ?")
         };
         Ok(Self {
             put_row: p(format!(
-                "INSERT INTO {k}.rows_forever (channel, bucket, shard, time, publisher, subtopic, name, unit, fields, protocol, \
+                "INSERT INTO {k}.{table} (channel, bucket, shard, time, publisher, subtopic, name, unit, fields, protocol, \
                  value_number, value_text, value_bool, value_data, sum, update_time) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?"
             ))
             .await?,
-            put_window: p(format!("INSERT INTO {k}.windows (channel, width, span) VALUES (?, ?, ?)")).await?,
-            put_block: p(format!("INSERT INTO {k}.blocks (channel, span, bucket, shard) VALUES (?, ?, ?, ?)")).await?,
-            put_publisher: p(format!("INSERT INTO {k}.publishers (publisher, channel, bucket) VALUES (?, ?, ?)")).await?,
-            put_mark: p(format!(
-                "INSERT INTO {k}.marks (channel, instance, number, spans) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
-            ))
-            .await?,
-            own_mark: p(format!("SELECT number, spans FROM {k}.marks WHERE channel = ? AND instance = ?")).await?,
-
             newest_rows: p(rows("time >= ? AND time <= ?")).await?,
             oldest_rows: p(rows("time >= ? AND time <= ? ORDER BY time ASC")).await?,
             ties: p(rows("time = ?")).await?,
@@ -114,8 +113,46 @@ impl Statements {
             ties_behind_unit: p(rows("time = ? AND publisher = ? AND subtopic = ? AND name = ? AND unit > ?")).await?,
             newest_times: narrow(times("")).await?,
             oldest_times: narrow(times("ORDER BY time ASC ")).await?,
+            times_of_publishers: narrow(format!("SELECT time, publisher FROM {k}.{table} WHERE {BLOCK}")).await?,
+            delete_block: p(format!("DELETE FROM {k}.{table} USING TIMESTAMP ? WHERE {BLOCK}")).await?,
+            delete_time: p(format!(
+                "DELETE FROM {k}.{table} USING TIMESTAMP ? WHERE {BLOCK} AND time = ? AND publisher = ?"
+            ))
+            .await?,
+        })
+    }
+}
 
-            windows: p(format!("SELECT width, purged, span FROM {k}.windows WHERE channel = ?")).await?,
+impl Statements {
+    pub(super) async fn prepare(session: &Session, k: &KeyspaceName) -> Result<Self, StoreError> {
+        let p = async |text: String| prepare(session, text, PAGE_ROWS).await;
+        let narrow = async |text: String| prepare(session, text, NARROW_PAGE_ROWS).await;
+        let blocks = |rest: &str| {
+            format!(
+                "SELECT bucket, shard FROM {k}.blocks WHERE channel = ? AND span = ? AND bucket >= ? AND bucket <= ? {rest}LIMIT ?"
+            )
+        };
+        Ok(Self {
+            rows: Default::default(),
+
+            put_window: p(format!("INSERT INTO {k}.windows (channel, width, span) VALUES (?, ?, ?) USING TTL ?")).await?,
+            put_block: p(format!(
+                "INSERT INTO {k}.blocks (channel, span, bucket, shard) VALUES (?, ?, ?, ?) USING TTL ?"
+            ))
+            .await?,
+            put_publisher: p(format!(
+                "INSERT INTO {k}.publishers (publisher, channel, bucket) VALUES (?, ?, ?) USING TTL ?"
+            ))
+            .await?,
+            put_class: p(format!("INSERT INTO {k}.classes (channel, class) VALUES (?, ?)")).await?,
+            put_endless: p(format!("INSERT INTO {k}.classes (channel, bucket, shard) VALUES (?, ?, ?)")).await?,
+            put_mark: p(format!(
+                "INSERT INTO {k}.marks (channel, instance, number, spans) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+            ))
+            .await?,
+            own_mark: p(format!("SELECT number, spans FROM {k}.marks WHERE channel = ? AND instance = ?")).await?,
+
+            windows: p(format!("SELECT purged, span FROM {k}.windows WHERE channel = ?")).await?,
             last_blocks: narrow(blocks("ORDER BY bucket DESC ")).await?,
             first_blocks: narrow(blocks("")).await?,
 
@@ -132,19 +169,37 @@ impl Statements {
                 "DELETE FROM {k}.publishers WHERE publisher = ? AND channel = ? AND bucket = ?"
             ))
             .await?,
-            times_of_publishers: narrow(format!("SELECT time, publisher FROM {k}.rows_forever WHERE {BLOCK}")).await?,
-            delete_block: p(format!("DELETE FROM {k}.rows_forever USING TIMESTAMP ? WHERE {BLOCK}")).await?,
-            delete_time: p(format!(
-                "DELETE FROM {k}.rows_forever USING TIMESTAMP ? WHERE {BLOCK} AND time = ? AND publisher = ?"
+            class: p(format!("SELECT class FROM {k}.classes WHERE channel = ? LIMIT 1")).await?,
+            endless_blocks: narrow(format!(
+                "SELECT bucket, shard FROM {k}.classes WHERE channel = ? AND bucket <= ? LIMIT ?"
             ))
             .await?,
+            forget_endless: p(format!("DELETE FROM {k}.classes WHERE channel = ? AND bucket = ? AND shard = ?")).await?,
             forget_window: p(format!("DELETE FROM {k}.windows WHERE channel = ? AND span = ?")).await?,
+            forget_window_as_of: p(format!(
+                "DELETE FROM {k}.windows USING TIMESTAMP ? WHERE channel = ? AND span = ?"
+            ))
+            .await?,
             forget_blocks: p(format!("DELETE FROM {k}.blocks WHERE channel = ? AND span = ?")).await?,
+            forget_block: p(format!(
+                "DELETE FROM {k}.blocks WHERE channel = ? AND span = ? AND bucket = ? AND shard = ?"
+            ))
+            .await?,
             purges: p(format!("SELECT kind, target, asked FROM {k}.purges WHERE slot = 0")).await?,
             put_purge: p(format!("INSERT INTO {k}.purges (slot, kind, target, asked) VALUES (0, ?, ?, ?)")).await?,
             end_purge: p(format!("DELETE FROM {k}.purges WHERE slot = 0 AND kind = ? AND target = ?")).await?,
             server_time: p("SELECT toUnixTimestamp(now()) FROM system.local WHERE key = 'local'".to_owned()).await?,
         })
+    }
+}
+
+impl Inner {
+    /// The statements of the table that has a class's rows; prepared when they are first needed, because most of them
+    /// never are.
+    pub(super) async fn rows_of(&self, class: Retention) -> Result<&RowStatements, StoreError> {
+        let place = usize::from(class.code()) - 1;
+        let prepare = || RowStatements::prepare(&self.session, &self.config.keyspace, class);
+        self.statements.rows[place].get_or_try_init(prepare).await
     }
 }
 

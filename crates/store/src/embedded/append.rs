@@ -32,6 +32,8 @@ pub(super) struct Writer {
     purged: Recent<PurgeTarget, bool>,
     pub(super) counts: KnownCounts,
     batches: u64,
+    /// A block whose rows are being deleted step by step, and whether rows have come into it since.
+    watched: Option<((ChannelId, Block), bool)>,
 }
 
 /// An upper bound of the times in a place; `None`: nothing is there.
@@ -52,6 +54,7 @@ impl Writer {
             purged: Recent::new(TARGETS_REMEMBERED),
             counts: KnownCounts::new(),
             batches: 0,
+            watched: None,
         }
     }
 
@@ -61,6 +64,24 @@ impl Writer {
         self.publishers.clear();
         self.purged.clear();
         self.counts.clear();
+    }
+
+    /// Forgets the buckets of a channel before one: they may no longer be listed.
+    pub(super) fn forget_buckets(&mut self, channel: ChannelId, before: i64) {
+        self.blocks.forget_if(|(of, block)| *of == channel && block.bucket < before);
+        self.publishers.forget_if(|(of, bucket, _)| *of == channel && *bucket < before);
+    }
+
+    /// Watches a block from now on for rows that come into it, and no other.
+    pub(super) fn watch(&mut self, channel: ChannelId, block: Block) {
+        if self.watched.is_none_or(|(place, _)| place != (channel, block)) {
+            self.watched = Some(((channel, block), false));
+        }
+    }
+
+    /// Whether rows came into a block that is watched; it no longer is.
+    pub(super) fn came_into(&mut self, channel: ChannelId, block: Block) -> bool {
+        self.watched.take_if(|(place, _)| *place == (channel, block)).is_some_and(|(_, came)| came)
     }
 
     /// Remembers that a target is purged.
@@ -179,6 +200,9 @@ impl Writer {
     ) -> Result<Option<Timestamp>, StoreError> {
         let (channel, publisher, time) = (row.channel, row.row.publisher, row.row.record.time);
         let block = block_of(row);
+        if let Some((place, came)) = &mut self.watched {
+            *came |= *place == (channel, block);
+        }
         let place = (channel, block.bucket, publisher);
         if let Some(newest) = self.publishers.get_mut(&place) {
             if newest.batch != self.batches {

@@ -6,6 +6,7 @@
 
 mod append;
 mod counts;
+mod expire;
 mod hot;
 mod key;
 mod layout;
@@ -20,15 +21,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use domain::{BucketWidth, ChannelId, Position, Timestamp};
+use domain::{ChannelId, ChannelProfile, Position, Timestamp};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use self::append::Writer;
 use self::hot::HotWindows;
 use self::scan::View;
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
-    WriteBatch,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
+    TimeRange, WriteBatch,
 };
 use crate::tally::Tally;
 
@@ -48,6 +49,8 @@ pub struct EmbeddedStore {
 struct Inner {
     keyspaces: Keyspaces,
     writer: Mutex<Writer>,
+    /// Held by the one who deletes what has expired.
+    expiring: Mutex<()>,
     sweeper: Sweeper,
 }
 
@@ -175,17 +178,23 @@ impl Store for EmbeddedStore {
     async fn blocks(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Block>, StoreError> {
+        let width = profile.bucket_width;
         let read = move |view: View<'_>| view.blocks(channel, width, range, direction, after, limit);
         self.reading(channel, Vec::new(), read).await
     }
 
-    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError> {
+    async fn rows(
+        &self,
+        channel: ChannelId,
+        _: ChannelProfile,
+        scans: Vec<BlockScan>,
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
         let nothing = vec![Vec::new(); scans.len()];
         let read = move |view: View<'_>| scans.iter().map(|scan| view.rows(channel, scan)).collect();
         self.reading(channel, nothing, read).await
@@ -194,11 +203,12 @@ impl Store for EmbeddedStore {
     async fn times(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Timestamp>, StoreError> {
+        let width = profile.bucket_width;
         let read = move |view: View<'_>| view.times(channel, width, range, direction, limit);
         self.reading(channel, Vec::new(), read).await
     }
@@ -206,6 +216,7 @@ impl Store for EmbeddedStore {
     async fn counts(
         &self,
         channel: ChannelId,
+        _: ChannelProfile,
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError> {
@@ -216,14 +227,14 @@ impl Store for EmbeddedStore {
     async fn tally(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         mut tallies: Vec<Tally>,
     ) -> Result<Vec<Tally>, StoreError> {
         self.blocking(move |inner| {
             let view = View::new(&inner.keyspaces);
             let hidden = view.hides(channel)?;
             for tally in &mut tallies {
-                view.answer(tally, channel, width, hidden)?;
+                view.answer(tally, channel, profile.bucket_width, hidden)?;
             }
             Ok(tallies)
         })
@@ -242,6 +253,15 @@ impl Store for EmbeddedStore {
             Ok(())
         })
         .await
+    }
+
+    async fn expire(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        before: Timestamp,
+    ) -> Result<Expired, StoreError> {
+        self.blocking(move |inner| expire::expire(inner, channel, profile.bucket_width, before)).await
     }
 }
 

@@ -55,8 +55,12 @@ impl EmbeddedStore {
         fs::create_dir_all(dir).map_err(unavailable)?;
         check_format(dir)?;
         let keyspaces = open_database(&dir.join(DATABASE_DIR), &config).map_err(unavailable)?;
-        let inner =
-            Arc::new(Inner { keyspaces, writer: Mutex::new(Writer::new()), sweeper: Sweeper::default() });
+        let inner = Arc::new(Inner {
+            keyspaces,
+            writer: Mutex::new(Writer::new()),
+            expiring: Mutex::new(()),
+            sweeper: Sweeper::default(),
+        });
         let sweeping = Arc::clone(&inner);
         let sweeper = std::thread::Builder::new()
             .name("store-sweeper".to_owned())

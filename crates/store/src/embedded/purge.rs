@@ -23,7 +23,7 @@ use super::{Inner, Keyspaces, unavailable};
 use crate::contract::{Block, PurgeTarget, StoreError, shard_of};
 
 /// Keys that one step of a purge looks at: appends wait no longer than a step takes, some milliseconds.
-const STEP_KEYS: usize = 4_096;
+pub(super) const STEP_KEYS: usize = 4_096;
 
 /// Whether a step left anything to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +182,8 @@ fn delete_some(
     Ok(step)
 }
 
-fn commit_with_counts(
+/// Commits deletions of rows together with the counts that they change.
+pub(super) fn commit_with_counts(
     writer: &mut Writer,
     keyspaces: &Keyspaces,
     mut writes: OwnedWriteBatch,
@@ -270,7 +271,10 @@ mod tests {
     }
 
     async fn rows_left(store: &EmbeddedStore) -> u64 {
-        let counts = store.counts(CHANNEL, CountLevel::Coarsest, i64::MIN..i64::MAX).await.unwrap();
+        let counts = store
+            .counts(CHANNEL, ChannelProfile::default(), CountLevel::Coarsest, i64::MIN..i64::MAX)
+            .await
+            .unwrap();
         counts.iter().map(|count| count.rows).sum()
     }
 
@@ -334,8 +338,10 @@ mod tests {
             assert_eq!(rows_left(&store).await, stored, "after {steps} steps");
         }
         let all = TimeRange::ALL;
-        let blocks =
-            store.blocks(CHANNEL, BucketWidth::Hour, all, Direction::Ascending, None, 99).await.unwrap();
+        let blocks = store
+            .blocks(CHANNEL, BucketWidth::Hour.into(), all, Direction::Ascending, None, 99)
+            .await
+            .unwrap();
         assert_eq!(blocks.len(), 1, "{blocks:?}");
         assert_eq!(rows_left(&store).await, STEP_KEYS as u64);
     }

@@ -36,6 +36,11 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.young.insert(key, value);
     }
 
+    pub(super) fn forget_if(&mut self, forget: impl Fn(&K) -> bool) {
+        self.young.retain(|key, _| !forget(key));
+        self.old.retain(|key, _| !forget(key));
+    }
+
     pub(super) fn clear(&mut self) {
         self.young = HashMap::new();
         self.old = HashMap::new();

@@ -166,6 +166,7 @@ mod tests {
             channel: ChannelId::from_bytes([1; 16]),
             profile: ChannelProfile::default(),
             range: TimeRange::ALL,
+            cut_off: Timestamp::MIN,
             direction: Direction::Descending,
             filter: Filter::default(),
             limit: 10,
@@ -258,6 +259,8 @@ mod tests {
             assert_eq!(key.open(&other, &text), Err(NotACursor), "change {n}");
         }
         let larger = Query { limit: 1_000, ..query() };
-        assert_eq!(key.open(&larger, &text), Ok(place), "pages of one walk may differ in size");
+        assert_eq!(key.open(&larger, &text), Ok(place.clone()), "pages of one walk may differ in size");
+        let later = Query { cut_off: Timestamp::from_nanos(7), ..query() };
+        assert_eq!(key.open(&later, &text), Ok(place), "the cut-off moves between pages");
     }
 }

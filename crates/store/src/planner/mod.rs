@@ -8,7 +8,7 @@ mod filter;
 mod walk;
 
 use domain::limits::EXAMINED_RECORDS_MAX;
-use domain::{ChannelId, ChannelProfile};
+use domain::{ChannelId, ChannelProfile, Timestamp};
 
 use self::cursor::{NotACursor, Place};
 use self::walk::Walk;
@@ -27,6 +27,9 @@ pub struct Query {
     pub profile: ChannelProfile,
     /// Rows of these times.
     pub range: TimeRange,
+    /// What is before this has expired, see [`ChannelProfile::cut_off`]: it is not shown, not counted and not looked at.
+    /// It is no part of what a cursor is bound to, because it moves.
+    pub cut_off: Timestamp,
     /// Newest or oldest first.
     pub direction: Direction,
     /// Which of them.
@@ -123,7 +126,8 @@ pub async fn read_examining(
         Start::Offset(offset) => Begin::Offset(*offset),
         Start::Cursor(text) => Begin::Behind(key.open(query, text)?),
     };
-    let reading = Reading { store, query, key };
+    let range = query.range.not_before(query.cut_off);
+    let reading = Reading { store, query, range, key };
     match (begin, query.filter.is_empty()) {
         (Begin::Offset(offset), true) => reading.at_offset(offset).await,
         (Begin::Behind(place), true) => reading.behind(place).await,
@@ -140,12 +144,14 @@ enum Begin {
 struct Reading<'a> {
     store: &'a dyn Store,
     query: &'a Query,
+    /// What of the query's range has not expired.
+    range: TimeRange,
     key: &'a CursorKey,
 }
 
 impl Reading<'_> {
     async fn at_offset(&self, offset: u64) -> Result<Page, ReadError> {
-        let range = self.query.range;
+        let range = self.range;
         if offset == 0 {
             let [total] = self.tally([Tally::total(range)]).await?;
             return self.unfiltered(Seek { range, skip: 0 }, None, 0, total.passed()).await;
@@ -162,7 +168,7 @@ impl Reading<'_> {
     }
 
     async fn behind(&self, place: Place) -> Result<Page, ReadError> {
-        let range = self.query.range;
+        let range = self.range;
         let [total] = self.tally([Tally::total(range)]).await?;
         self.unfiltered(Seek { range, skip: 0 }, Some(place.after), place.before, total.passed()).await
     }
@@ -172,7 +178,7 @@ impl Reading<'_> {
         let Query { channel, profile, .. } = *self.query;
         let mut tallies = tallies.to_vec();
         loop {
-            tallies = self.store.tally(channel, profile.bucket_width, tallies).await?;
+            tallies = self.store.tally(channel, profile, tallies).await?;
             let mut done = true;
             for tally in &mut tallies {
                 if let Wants::Rows(part) = *tally.wants() {
@@ -238,7 +244,7 @@ impl Reading<'_> {
             Begin::Offset(offset) => (offset, offset, None, None),
             Begin::Behind(place) => (place.before, 0, Some(place.after), place.total),
         };
-        let mut walk = Walk::new(self.store, self.query, self.query.range, after, EXAMINED_PER_CALL);
+        let mut walk = Walk::new(self.store, self.query, self.range, after, EXAMINED_PER_CALL);
         let mut rows: Vec<Row> = Vec::new();
         let (mut found, mut examined, mut more) = (0, 0, false);
         // The row examined last, where that is not the last one on the page.

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use domain::{BucketWidth, ChannelId};
+use domain::{ChannelId, ChannelProfile};
 
 use crate::contract::{Block, BlockScan, Direction, Row, RowKey, Store, StoreError, TimeRange, shard_of};
 
@@ -25,7 +25,7 @@ const ROWS_PER_SCAN_MIN: usize = 4;
 pub(super) struct Walk<'a> {
     store: &'a dyn Store,
     channel: ChannelId,
-    width: BucketWidth,
+    profile: ChannelProfile,
     range: TimeRange,
     direction: Direction,
     /// The only shard that can hold what is wanted.
@@ -73,7 +73,7 @@ impl<'a> Walk<'a> {
         Self {
             store,
             channel: query.channel,
-            width: query.profile.bucket_width,
+            profile: query.profile,
             range,
             direction: query.direction,
             shard: query.filter.publisher.map(shard_of),
@@ -109,8 +109,10 @@ impl<'a> Walk<'a> {
     /// Takes the next buckets from the index; false if there are none.
     async fn load_blocks(&mut self) -> Result<bool, StoreError> {
         while let Some(Index { after, limit }) = self.index {
-            let blocks =
-                self.store.blocks(self.channel, self.width, self.range, self.direction, after, limit).await?;
+            let blocks = self
+                .store
+                .blocks(self.channel, self.profile, self.range, self.direction, after, limit)
+                .await?;
             let last = blocks.last().map(|block| block.bucket);
             self.index = last.map(|last| Index { after: Some(last), limit: (limit * 2).min(BLOCKS_MAX) });
             for bucket in blocks.chunk_by(|a, b| a.bucket == b.bucket) {
@@ -148,7 +150,7 @@ impl<'a> Walk<'a> {
                 limit,
             })
             .collect();
-        let answers = self.store.rows(self.channel, scans).await?;
+        let answers = self.store.rows(self.channel, self.profile, scans).await?;
         if answers.len() != shards.len() {
             return Err(StoreError::Damaged("the store answered another number of scans than asked".into()));
         }

@@ -18,11 +18,11 @@ pub const fn thing(number: u8) -> ThingId {
     ThingId::from_bytes([number; 16])
 }
 
-/// A row with a number, of a channel whose buckets are hours.
+/// A row with a number, of a channel whose buckets are hours and that keeps it for ever.
 pub fn number_row(channel: ChannelId, publisher: ThingId, nanos: i64, number: f64) -> WriteRow {
     WriteRow {
         channel,
-        profile: ChannelProfile { bucket_width: BucketWidth::Hour },
+        profile: BucketWidth::Hour.into(),
         row: Row {
             publisher,
             subtopic: Subtopic::default(),
@@ -52,14 +52,15 @@ pub(super) async fn append(store: &dyn Store, rows: impl IntoIterator<Item = Wri
 pub(super) async fn all_rows(
     store: &dyn Store,
     channel: ChannelId,
-    width: BucketWidth,
+    profile: impl Into<ChannelProfile>,
     direction: Direction,
 ) -> Vec<Row> {
+    let profile = profile.into();
     let mut rows = Vec::new();
     let mut after = None;
     loop {
         let blocks = store
-            .blocks(channel, width, TimeRange::ALL, direction, after, 3)
+            .blocks(channel, profile, TimeRange::ALL, direction, after, 3)
             .await
             .expect("blocks can be listed");
         let Some(last) = blocks.last() else { return rows };
@@ -72,7 +73,7 @@ pub(super) async fn all_rows(
                 after: None,
                 limit: usize::MAX,
             });
-            let found = store.rows(channel, scans.collect()).await.expect("rows can be read");
+            let found = store.rows(channel, profile, scans.collect()).await.expect("rows can be read");
             let mut bucket_rows: Vec<Row> = found.into_iter().flatten().collect();
             sort(&mut bucket_rows, direction);
             rows.append(&mut bucket_rows);
@@ -91,8 +92,13 @@ pub(super) fn sort(rows: &mut [Row], direction: Direction) {
     }
 }
 
-pub(super) async fn all_counts(store: &dyn Store, channel: ChannelId, level: CountLevel) -> Vec<TimeCount> {
-    store.counts(channel, level, i64::MIN..i64::MAX).await.expect("counts can be read")
+pub(super) async fn all_counts(
+    store: &dyn Store,
+    channel: ChannelId,
+    profile: impl Into<ChannelProfile>,
+    level: CountLevel,
+) -> Vec<TimeCount> {
+    store.counts(channel, profile.into(), level, i64::MIN..i64::MAX).await.expect("counts can be read")
 }
 
 /// What counts have to be for rows of these times.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use domain::{BucketWidth, ChannelId, Position, Timestamp};
+use domain::{ChannelId, ChannelProfile, Position, Timestamp};
 use tokio::sync::watch;
 
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Store, StoreError, TimeCount, TimeRange,
-    WriteBatch,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
+    TimeRange, WriteBatch,
 };
 
 /// A real store whose first changes fail as if it were away, and which tells of the ones that did not.
@@ -20,16 +20,18 @@ pub struct Flaky {
     failures_left: AtomicUsize,
     refuses_to_persist: AtomicBool,
     purged: watch::Sender<Vec<PurgeTarget>>,
+    expired: watch::Sender<Vec<(ChannelId, ChannelProfile, Timestamp)>>,
 }
 
 impl Flaky {
-    /// So many appends, persists and purges fail; then all is well.
+    /// So many appends, persists, purges and expiries fail; then all is well.
     pub fn new(store: Arc<dyn Store>, failures: usize) -> Self {
         Self {
             store,
             failures_left: AtomicUsize::new(failures),
             refuses_to_persist: AtomicBool::new(false),
             purged: watch::Sender::default(),
+            expired: watch::Sender::default(),
         }
     }
 
@@ -43,6 +45,11 @@ impl Flaky {
         let mut purged = self.purged();
         let all = |purged: &Vec<PurgeTarget>| targets.iter().all(|target| purged.contains(target));
         purged.wait_for(all).await.expect("the sender is in self");
+    }
+
+    /// What was asked to be deleted because it has expired, and was, in order.
+    pub fn expired(&self) -> watch::Receiver<Vec<(ChannelId, ChannelProfile, Timestamp)>> {
+        self.expired.subscribe()
     }
 
     /// Fails the next changes, too.
@@ -96,42 +103,59 @@ impl Store for Flaky {
     async fn blocks(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Block>, StoreError> {
-        self.store.blocks(channel, width, range, direction, after, limit).await
+        self.store.blocks(channel, profile, range, direction, after, limit).await
     }
 
-    async fn rows(&self, channel: ChannelId, scans: Vec<BlockScan>) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.store.rows(channel, scans).await
+    async fn rows(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        scans: Vec<BlockScan>,
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.store.rows(channel, profile, scans).await
     }
 
     async fn times(
         &self,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         range: TimeRange,
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Timestamp>, StoreError> {
-        self.store.times(channel, width, range, direction, limit).await
+        self.store.times(channel, profile, range, direction, limit).await
     }
 
     async fn counts(
         &self,
         channel: ChannelId,
+        profile: ChannelProfile,
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError> {
-        self.store.counts(channel, level, starts).await
+        self.store.counts(channel, profile, level, starts).await
     }
 
     async fn purge(&self, target: PurgeTarget) -> Result<(), StoreError> {
         self.there()?.purge(target).await?;
         self.purged.send_modify(|purged| purged.push(target));
         Ok(())
+    }
+
+    async fn expire(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        before: Timestamp,
+    ) -> Result<Expired, StoreError> {
+        let done = self.there()?.expire(channel, profile, before).await?;
+        self.expired.send_modify(|expired| expired.push((channel, profile, before)));
+        Ok(done)
     }
 }

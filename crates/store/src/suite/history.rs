@@ -1,10 +1,12 @@
-//! Histories: any sequence of appends, purges and restarts, after which a store equals the model.
+//! Histories: any sequence of appends, purges, expiries and restarts, after which a store equals the model.
 
-use domain::{ChannelId, ChannelProfile};
+use std::collections::HashMap;
+
+use domain::{ChannelId, ChannelProfile, Timestamp};
 
 use super::fixtures::{all_counts, all_rows, append, counts_of};
 use super::{Home, Model};
-use crate::contract::{CountLevel, Direction, PurgeTarget, Store, WriteRow};
+use crate::contract::{CountLevel, Direction, PurgeTarget, Row, Store, TimeCount, WriteRow};
 use crate::planner::{CursorKey, Page, Query, Start, TotalRelation, read};
 
 /// Something that happens to a store.
@@ -14,6 +16,8 @@ pub enum Step {
     Append(Vec<WriteRow>),
     /// A target is purged.
     Purge(PurgeTarget),
+    /// What is before a time expires in a channel, and some of it is deleted. From then on nobody looks there.
+    Expire(ChannelId, Timestamp),
     /// The store is closed and opened again.
     Reopen,
 }
@@ -28,6 +32,7 @@ pub async fn agrees_with_the_model(
     queries: &[Query],
 ) {
     let mut model = Model::default();
+    let mut cut_offs = HashMap::<ChannelId, Timestamp>::new();
     let mut store = home.open().await;
     for step in steps {
         match step {
@@ -39,28 +44,56 @@ pub async fn agrees_with_the_model(
                 model.purge(*target);
                 store.purge(*target).await.expect("a purge works");
             }
+            Step::Expire(channel, before) => {
+                let cut_off = cut_offs.entry(*channel).or_insert(Timestamp::MIN);
+                *cut_off = (*cut_off).max(*before);
+                let profile =
+                    channels.iter().find(|(known, _)| known == channel).map(|(_, profile)| *profile);
+                let profile = profile.expect("a history is of these channels");
+                store.expire(*channel, profile, *before).await.expect("expiry works");
+            }
             Step::Reopen => {
                 drop(store);
                 store = home.open().await;
             }
         }
     }
+    let cut_off_of = |channel| cut_offs.get(&channel).copied().unwrap_or(Timestamp::MIN);
     for &(channel, profile) in channels {
-        holds_the_same(&*store, &model, channel, profile).await;
+        holds_the_same(&*store, &model, channel, profile, cut_off_of(channel)).await;
     }
     for query in queries {
-        answers_the_same(&*store, &model, query).await;
+        let cut_off = query.cut_off.max(cut_off_of(query.channel));
+        answers_the_same(&*store, &model, &Query { cut_off, ..query.clone() }).await;
     }
 }
 
-async fn holds_the_same(store: &dyn Store, model: &Model, channel: ChannelId, profile: ChannelProfile) {
+async fn holds_the_same(
+    store: &dyn Store,
+    model: &Model,
+    channel: ChannelId,
+    profile: ChannelProfile,
+    cut_off: Timestamp,
+) {
+    let is_kept = |row: &Row| row.record.time >= cut_off;
     for direction in [Direction::Ascending, Direction::Descending] {
-        let expected = model.rows(channel, direction);
-        let found = all_rows(store, channel, profile.bucket_width, direction).await;
+        let mut expected = model.rows(channel, direction);
+        let mut found = all_rows(store, channel, profile, direction).await;
+        expected.retain(is_kept);
+        found.retain(is_kept);
         assert_eq!(found, expected, "rows of {channel}, {direction:?}");
         for level in CountLevel::ALL {
-            let counts = counts_of(expected.iter().map(|row| row.record.time), level);
-            assert_eq!(all_counts(store, channel, level).await, counts, "counts of {channel}, {level:?}");
+            let mut expected = counts_of(expected.iter().map(|row| row.record.time), level);
+            let mut found = all_counts(store, channel, profile, level).await;
+            // A window that the cut-off is in may be counted with what has expired of it, or without.
+            let is_whole = |count: &TimeCount| {
+                i128::from(count.start_seconds) * 1_000_000_000 >= i128::from(cut_off.as_nanos())
+            };
+            if cut_off > Timestamp::MIN {
+                expected.retain(is_whole);
+                found.retain(is_whole);
+            }
+            assert_eq!(found, expected, "counts of {channel}, {level:?}");
         }
     }
 }

@@ -41,7 +41,8 @@ fn scan(block: Block, direction: Direction, limit: usize) -> BlockScan {
 }
 
 async fn one_scan(store: &dyn Store, scan: BlockScan) -> Vec<Row> {
-    let mut answers = store.rows(channel(1), vec![scan]).await.expect("rows can be read");
+    let mut answers =
+        store.rows(channel(1), BucketWidth::Hour.into(), vec![scan]).await.expect("rows can be read");
     assert_eq!(answers.len(), 1, "a scan has an answer");
     answers.remove(0)
 }
@@ -130,7 +131,7 @@ pub async fn a_batch_resolves_its_own_repetitions(home: &mut dyn Home) {
     let rows = all_rows(&*store, channel(1), BucketWidth::Hour, Direction::Ascending).await;
     let values: Vec<_> = rows.into_iter().map(|row| row.record.value).collect();
     assert_eq!(values, [Some(Value::Number(3.0)), Some(Value::Number(5.0))]);
-    let counts = all_counts(&*store, channel(1), CountLevel::Finest).await;
+    let counts = all_counts(&*store, channel(1), BucketWidth::Hour, CountLevel::Finest).await;
     assert_eq!(counts.iter().map(|count| count.rows).sum::<u64>(), 2);
 }
 
@@ -166,7 +167,11 @@ pub async fn replays_count_nothing(home: &mut dyn Home) {
         append(&*store, rows.iter().rev().cloned()).await;
         for level in CountLevel::ALL {
             let expected = counts_of(rows.iter().map(|row| row.row.record.time), level);
-            assert_eq!(all_counts(&*store, channel(1), level).await, expected, "{level:?}");
+            assert_eq!(
+                all_counts(&*store, channel(1), BucketWidth::Hour, level).await,
+                expected,
+                "{level:?}"
+            );
         }
         drop(store);
         store = home.open().await;
@@ -180,10 +185,17 @@ pub async fn counts_hold_at_the_ends_of_time(home: &mut dyn Home) {
     append(&*store, times.map(|nanos| number_row(channel(1), thing(1), nanos, 1.0))).await;
     for level in CountLevel::ALL {
         let expected = counts_of(times.into_iter().map(Timestamp::from_nanos), level);
-        assert_eq!(all_counts(&*store, channel(1), level).await, expected, "{level:?}");
-        assert_eq!(all_counts(&*store, channel(2), level).await, [], "{level:?} of another channel");
+        assert_eq!(all_counts(&*store, channel(1), BucketWidth::Hour, level).await, expected, "{level:?}");
+        assert_eq!(
+            all_counts(&*store, channel(2), BucketWidth::Hour, level).await,
+            [],
+            "{level:?} of another channel"
+        );
         let starts = expected[1].start_seconds..expected.last().expect("there are some").start_seconds;
-        let within = store.counts(channel(1), level, starts).await.expect("counts can be read");
+        let within = store
+            .counts(channel(1), BucketWidth::Hour.into(), level, starts)
+            .await
+            .expect("counts can be read");
         assert_eq!(within, expected[1..expected.len() - 1], "{level:?} of some starts");
     }
     let found = all_rows(&*store, channel(1), BucketWidth::Hour, Direction::Ascending).await;
@@ -193,6 +205,7 @@ pub async fn counts_hold_at_the_ends_of_time(home: &mut dyn Home) {
 /// Blocks come in order of bucket, then shard; whole buckets, at least one; decades apart or not.
 pub async fn blocks_are_listed_in_whole_buckets(home: &mut dyn Home) {
     let store = home.open().await;
+    let profile = BucketWidth::Hour.into();
     let hours = [-600_000, -1, 0, 1, 5, 200_000];
     let rows =
         hours.iter().flat_map(|hour| (0..9).map(move |n| number_row(channel(1), thing(n), hour * HOUR, 1.0)));
@@ -214,8 +227,7 @@ pub async fn blocks_are_listed_in_whole_buckets(home: &mut dyn Home) {
         let in_bucket = expected.len() / hours.len();
         for limit in [1, in_bucket - 1, in_bucket, in_bucket + 1, 3 * in_bucket, 1_000] {
             let whole = (limit / in_bucket).max(1) * in_bucket;
-            let list =
-                |after| store.blocks(channel(1), BucketWidth::Hour, TimeRange::ALL, direction, after, limit);
+            let list = |after| store.blocks(channel(1), profile, TimeRange::ALL, direction, after, limit);
             let mut found = Vec::new();
             loop {
                 let next =
@@ -234,7 +246,7 @@ pub async fn blocks_are_listed_in_whole_buckets(home: &mut dyn Home) {
         }
         let range = TimeRange { from: Timestamp::from_nanos(-1), to: Some(Timestamp::from_nanos(HOUR)) };
         let found = store
-            .blocks(channel(1), BucketWidth::Hour, range, direction, None, 1_000)
+            .blocks(channel(1), profile, range, direction, None, 1_000)
             .await
             .expect("blocks can be listed");
         expected.retain(|block| (-1..1).contains(&block.bucket));
@@ -295,7 +307,7 @@ async fn expect_only(store: &dyn Store, kept: impl Fn(&WriteRow) -> bool) {
         for level in CountLevel::ALL {
             let counts = counts_of(expected.iter().map(|row| row.record.time), level);
             assert_eq!(
-                all_counts(store, channel(number), level).await,
+                all_counts(store, channel(number), BucketWidth::Hour, level).await,
                 counts,
                 "channel {number}, {level:?}"
             );
@@ -352,7 +364,7 @@ pub async fn purges_and_appends_may_race(home: &mut dyn Home) {
     assert!(left.iter().all(|row| row.publisher == thing(0)));
     for level in CountLevel::ALL {
         let expected = counts_of(left.iter().map(|row| row.record.time), level);
-        assert_eq!(all_counts(&*store, channel(1), level).await, expected, "{level:?}");
+        assert_eq!(all_counts(&*store, channel(1), BucketWidth::Hour, level).await, expected, "{level:?}");
     }
     assert_eq!(all_rows(&*store, channel(2), BucketWidth::Hour, Direction::Ascending).await, []);
 }

@@ -9,6 +9,7 @@ pub mod history;
 pub mod laws;
 mod model;
 pub mod pages;
+pub mod retention;
 
 use std::sync::Arc;
 
@@ -49,6 +50,11 @@ macro_rules! contract_tests {
                 pages: an_offset_is_exact_within_a_second, a_cursor_is_stable_while_rows_come, a_cursor_belongs_to_its_query,
                 a_filter_examines_no_more_than_it_may, many_ties_are_read_in_order,
                 a_part_of_a_second_is_counted_exactly);
+            $crate::contract_tests!(@laws $home,
+                retention: what_has_expired_is_neither_shown_nor_counted,
+                a_cursor_is_stable_while_the_cut_off_moves, what_has_expired_is_deleted,
+                rows_far_ahead_are_deleted_when_they_expire, channels_of_all_classes_keep_to_themselves,
+                appends_and_expiry_may_race);
         }
     };
     (@laws $home:expr, $part:ident: $($law:ident),+) => {

@@ -65,7 +65,8 @@ impl Model {
     /// All rows that a query asks for, on whatever page, and how many rows were looked at.
     pub fn answer(&self, query: &Query) -> Vec<Row> {
         let mut rows = self.rows(query.channel, query.direction);
-        rows.retain(|row| query.range.contains(row.record.time) && query.filter.matches(row));
+        let range = query.range.not_before(query.cut_off);
+        rows.retain(|row| range.contains(row.record.time) && query.filter.matches(row));
         rows
     }
 }

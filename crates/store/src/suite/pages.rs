@@ -21,6 +21,7 @@ fn query(limit: usize) -> Query {
         channel: channel(1),
         profile: ChannelProfile::default(),
         range: TimeRange::ALL,
+        cut_off: Timestamp::MIN,
         direction: Direction::Descending,
         filter: Filter::default(),
         limit,

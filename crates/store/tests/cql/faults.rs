@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{BucketWidth, ChannelProfile};
+use domain::{BucketWidth, ChannelProfile, Timestamp};
 use thalweg_store::planner::{CursorKey, Filter, Query, ReadError, Start, read};
 use thalweg_store::suite::{channel, number_row, thing};
 use thalweg_store::{CqlConfig, CqlStore, Direction, Store, StoreError, Tally, TimeRange, WriteBatch};
@@ -95,7 +95,8 @@ async fn available<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> T {
 }
 
 async fn total(store: &CqlStore) -> u64 {
-    let ask = async || store.tally(channel(1), BucketWidth::Hour, vec![Tally::total(TimeRange::ALL)]).await;
+    let ask =
+        async || store.tally(channel(1), BucketWidth::Hour.into(), vec![Tally::total(TimeRange::ALL)]).await;
     available(ask).await[0].passed()
 }
 
@@ -114,6 +115,7 @@ async fn holds_exactly(store: &CqlStore, batches: u64) {
         channel: channel(1),
         profile: ChannelProfile::default(),
         range: TimeRange::ALL,
+        cut_off: Timestamp::MIN,
         direction: Direction::Ascending,
         filter: Filter::default(),
         limit: 1_000,

@@ -11,6 +11,7 @@ mod engines;
 mod faults;
 mod history;
 mod home;
+mod retention;
 mod several;
 
 use home::CqlHome;

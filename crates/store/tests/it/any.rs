@@ -1,7 +1,8 @@
 //! Random histories, and queries to ask afterwards.
 
 use domain::{
-    BucketWidth, ChannelId, ChannelProfile, Protocol, ReceivedAt, Record, Subtopic, Timestamp, Value,
+    BucketWidth, ChannelId, ChannelProfile, Protocol, ReceivedAt, Record, Retention, Subtopic, Timestamp,
+    Value,
 };
 use proptest::prelude::*;
 use thalweg_store::planner::{Comparator, Filter, NumberFilter, Query, Start};
@@ -9,9 +10,18 @@ use thalweg_store::suite::history::Step;
 use thalweg_store::suite::{channel, thing};
 use thalweg_store::{Direction, PurgeTarget, Row, TimeRange, WriteRow};
 
-/// A channel of each width.
-pub(crate) const CHANNELS: [(ChannelId, BucketWidth); 3] =
-    [(channel(1), BucketWidth::FiveMinutes), (channel(2), BucketWidth::Hour), (channel(3), BucketWidth::Day)];
+/// A channel of each width: one that keeps for ever, one that expires, and one whose retention became shorter.
+pub(crate) const CHANNELS: [(ChannelId, ChannelProfile); 3] = [
+    (channel(1), ChannelProfile::new(BucketWidth::FiveMinutes, Retention::Forever)),
+    (channel(2), ChannelProfile::new(BucketWidth::Hour, Retention::Days7)),
+    (
+        channel(3),
+        ChannelProfile {
+            retention: Retention::Days7,
+            ..ChannelProfile::new(BucketWidth::Day, Retention::Days90)
+        },
+    ),
+];
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -53,7 +63,7 @@ fn any_row() -> impl Strategy<Value = WriteRow> {
     (place, key, 0i64..6, any_value()).prop_map(
         |((number, nanos, publisher, subtopic), (name, unit), received, (value, sum))| WriteRow {
             channel: CHANNELS[number].0,
-            profile: ChannelProfile { bucket_width: CHANNELS[number].1 },
+            profile: CHANNELS[number].1,
             row: Row {
                 publisher: thing(publisher),
                 subtopic: Subtopic::from_stored(subtopic),
@@ -77,6 +87,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         12 => proptest::collection::vec(any_row(), 0..60).prop_map(Step::Append),
         1 => (0u8..5).prop_map(|n| Step::Purge(PurgeTarget::Publisher(thing(n)))),
         1 => (0usize..3).prop_map(|n| Step::Purge(PurgeTarget::Channel(CHANNELS[n].0))),
+        1 => (0usize..3, any_time())
+            .prop_map(|(n, time)| Step::Expire(CHANNELS[n].0, Timestamp::from_nanos(time))),
         2 => Just(Step::Reopen),
     ]
 }
@@ -121,11 +133,14 @@ fn any_range() -> impl Strategy<Value = TimeRange> {
 }
 
 pub(crate) fn any_query() -> impl Strategy<Value = Query> {
-    (0usize..3, any_range(), any::<bool>(), any_filter(), prop_oneof![1usize..8, Just(1_000)]).prop_map(
-        |(number, range, descending, filter, limit)| Query {
+    let cut_off = prop_oneof![2 => Just(Timestamp::MIN), 1 => any_time().prop_map(Timestamp::from_nanos)];
+    let limit = prop_oneof![1usize..8, Just(1_000)];
+    (0usize..3, any_range(), cut_off, any::<bool>(), any_filter(), limit).prop_map(
+        |(number, range, cut_off, descending, filter, limit)| Query {
             channel: CHANNELS[number].0,
-            profile: ChannelProfile { bucket_width: CHANNELS[number].1 },
+            profile: CHANNELS[number].1,
             range,
+            cut_off,
             direction: if descending { Direction::Descending } else { Direction::Ascending },
             filter,
             limit,

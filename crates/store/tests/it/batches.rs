@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Lane, Position};
+use domain::{ChannelProfile, Lane, Position};
 use thalweg_store::suite::{Home as _, channel, number_row, thing};
 use thalweg_store::{CountLevel, Store, WriteBatch};
 
@@ -42,7 +42,10 @@ async fn a_position_and_its_rows_are_seen_together() {
     });
     while !appending.is_finished() {
         let before = rows_by_position(&*store).await;
-        let counts = store.counts(channel(1), CountLevel::Finest, 0..1_000_000).await.unwrap();
+        let counts = store
+            .counts(channel(1), ChannelProfile::default(), CountLevel::Finest, 0..1_000_000)
+            .await
+            .unwrap();
         let rows: u64 = counts.iter().map(|count| count.rows).sum();
         let after = rows_by_position(&*store).await;
         assert!((before..=after).contains(&rows), "{rows} rows, by positions {before} to {after}");

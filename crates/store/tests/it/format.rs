@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use domain::{BucketWidth, ChannelProfile, Lane, Position, ReceivedAt, Subtopic, ThingId, Timestamp, Value};
+use domain::{BucketWidth, Lane, Position, ReceivedAt, Subtopic, ThingId, Timestamp, Value};
 use thalweg_store::planner::{CursorKey, Filter, Query, Start, read};
 use thalweg_store::suite::{Model, channel, number_row, thing};
 use thalweg_store::{
@@ -78,7 +78,7 @@ fn batches_of_version_1() -> Vec<Vec<WriteRow>> {
         let place = usize::from(n % 3);
         let nanos = [i64::MIN, -1, 1_554_381_569_992_000_000, i64::MAX][usize::from(n % 4)];
         let mut row = number_row(channel(1 + n % 3), thing(n % 5), nanos, 0.0);
-        row.profile = ChannelProfile { bucket_width: widths[place] };
+        row.profile = widths[place].into();
         row.row.received = ReceivedAt::from_micros(received);
         row.row.subtopic = Subtopic::from_stored(["", "a.b"][usize::from(n % 2)]);
         row.row.record.unit = ["", "Cel"][usize::from(n / 7 % 2)].into();
@@ -114,8 +114,9 @@ async fn holds_what_the_model_does(store: &EmbeddedStore, model: &Model) {
     {
         let query = Query {
             channel: channel(1 + number as u8),
-            profile: ChannelProfile { bucket_width },
-            range: TimeRange { from: Timestamp::MIN, to: None },
+            profile: bucket_width.into(),
+            range: TimeRange::ALL,
+            cut_off: Timestamp::MIN,
             direction: Direction::Descending,
             filter: Filter::default(),
             limit: 1_000,

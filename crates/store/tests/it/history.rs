@@ -1,6 +1,5 @@
 //! Random histories: the embedded store holds and answers what the model does.
 
-use domain::ChannelProfile;
 use proptest::prelude::*;
 use thalweg_store::suite::history::agrees_with_the_model;
 
@@ -16,8 +15,7 @@ proptest! {
         queries in proptest::collection::vec(any_query(), 12),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let channels = CHANNELS.map(|(channel, bucket_width)| (channel, ChannelProfile { bucket_width }));
         let mut home = EmbeddedHome::new();
-        runtime.block_on(agrees_with_the_model(&mut home, &steps, &channels, &queries));
+        runtime.block_on(agrees_with_the_model(&mut home, &steps, &CHANNELS, &queries));
     }
 }

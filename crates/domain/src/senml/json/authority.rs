@@ -49,7 +49,7 @@ pub(super) fn read<S: Sink>(
             format!("the pack has {} records; at most {} are taken", records.len(), limits.records_max);
         return Err(SenmlError::new(ErrorCode::TooLarge, text));
     }
-    let mut pack = Pack::new(received);
+    let mut pack = Pack::new(received, limits);
     for record in records {
         match kind(record) {
             Kind::Object => pack.record(&mut Members::of(record)?, sink)?,

@@ -78,7 +78,7 @@ fn read_tape<S: Sink>(
     if records > limits.records_max {
         return Err(NotTaken);
     }
-    let mut pack = Pack::new(received);
+    let mut pack = Pack::new(received, limits);
     let mut reader = TapeReader { nodes, structurals, body, at: 1, empties: 0, fields: 0 };
     for _ in 0..records {
         let Node::Object { len: fields, .. } = reader.next() else {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use domain::{BucketWidth, ChannelId};
+use domain::{ChannelId, ChannelProfile};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use uuid::Uuid;
@@ -21,9 +21,9 @@ use self::known::{KEPT_FROM_ROWS, Known, Parts, WINDOW_SECONDS, part_start, reca
 use super::index::Catalogue;
 use super::marks::Touched;
 use super::schema::{COUNTS_PER_PARTITION, COUNTS_TTL_SECONDS};
-use super::statements::{all, each};
+use super::statements::{RowStatements, all, each};
 use super::{Inner, damage, unavailable};
-use crate::contract::{CountLevel, StoreError, TimeCount};
+use crate::contract::{Block, CountLevel, StoreError, TimeCount};
 use crate::tally::{Tally, Wants};
 
 /// Bytes of counts remembered of all channels. A year of a channel that is never silent takes 1.5 MB.
@@ -77,13 +77,14 @@ impl Inner {
     pub(super) async fn counts(
         self: &Arc<Self>,
         channel: ChannelId,
+        profile: ChannelProfile,
         level: CountLevel,
         starts: Range<i64>,
     ) -> Result<Vec<TimeCount>, StoreError> {
         let (inner, turn) = (Arc::clone(self), self.turn(channel).await);
         finished(async move {
-            match inner.counting(channel, turn).await? {
-                Some(mut counting) => counting.counts(level, starts).await,
+            match inner.counting(channel, profile, turn).await? {
+                Some(mut counting) => counting.counts(level, starts, FIRST_SECOND).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -94,13 +95,13 @@ impl Inner {
     pub(super) async fn tally(
         self: &Arc<Self>,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         tallies: Vec<Tally>,
     ) -> Result<Vec<Tally>, StoreError> {
         let (inner, turn) = (Arc::clone(self), self.turn(channel).await);
         finished(async move {
-            let mut counting = inner.counting(channel, turn).await?;
-            inner.tally_with(&mut counting, channel, width, tallies).await
+            let mut counting = inner.counting(channel, profile, turn).await?;
+            inner.tally_with(&mut counting, channel, profile, tallies).await
         })
         .await
     }
@@ -109,18 +110,19 @@ impl Inner {
         &self,
         counting: &mut Option<Counting<'_>>,
         channel: ChannelId,
-        width: BucketWidth,
+        profile: ChannelProfile,
         mut tallies: Vec<Tally>,
     ) -> Result<Vec<Tally>, StoreError> {
         for tally in &mut tallies {
             loop {
                 match tally.wants().clone() {
                     Wants::Counts { level, starts } => tally.take_counts(match counting {
-                        Some(counting) => counting.counts(level, starts).await?,
+                        Some(counting) => counting.counts(level, starts, tally.first_second()).await?,
                         None => Vec::new(),
                     }),
                     Wants::Times { range, direction, limit } => {
-                        tally.take_times(&self.times(channel, width, range, direction, limit).await?);
+                        let times = self.times(channel, profile, range, direction, limit).await?;
+                        tally.take_times(&times);
                     }
                     Wants::Rows(_) | Wants::Nothing | Wants::Found(_) => break,
                 }
@@ -136,14 +138,21 @@ impl Inner {
     }
 
     /// Looks at the channel's marks; `None` if it is purged.
-    async fn counting(&self, channel: ChannelId, turn: Turn) -> Result<Option<Counting<'_>>, StoreError> {
+    async fn counting(
+        &self,
+        channel: ChannelId,
+        profile: ChannelProfile,
+        turn: Turn,
+    ) -> Result<Option<Counting<'_>>, StoreError> {
         let Turn { remembered, mut known } = turn;
+        let rows = self.rows_of(profile.storage_class).await?;
         let (catalogue, marks) = tokio::try_join!(self.catalogue(channel), self.marks_of(channel))?;
         if catalogue.purged {
             return Ok(None);
         }
         known.look_at(&marks);
-        Ok(Some(Counting { source: Source { inner: self, channel, catalogue, marks }, remembered, known }))
+        let source = Source { inner: self, channel, profile, rows, catalogue, marks };
+        Ok(Some(Counting { source, remembered, known }))
     }
 
     async fn marks_of(&self, channel: ChannelId) -> Result<Vec<(Uuid, Touched)>, StoreError> {
@@ -171,13 +180,20 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    async fn counts(&mut self, level: CountLevel, starts: Range<i64>) -> Result<Vec<TimeCount>, StoreError> {
+    /// Counts of windows, the first of them from a second on that may lie within it: what is before that may have expired,
+    /// and is not looked at, but for what is in one of the windows that are counted by.
+    async fn counts(
+        &mut self,
+        level: CountLevel,
+        starts: Range<i64>,
+        first_second: i64,
+    ) -> Result<Vec<TimeCount>, StoreError> {
         let starts = starts.start.max(level.window_of(FIRST_SECOND))..starts.end.min(LAST_SECOND + 1);
         if starts.is_empty() {
             return Ok(Vec::new());
         }
         let last = level.window_of(starts.end - 1) + level.seconds() - 1;
-        let (first, last) = (starts.start.max(FIRST_SECOND), last.min(LAST_SECOND));
+        let (first, last) = (starts.start.max(first_second).max(FIRST_SECOND), last.min(LAST_SECOND));
         let mut counts = BTreeMap::new();
         if level == CountLevel::Finest {
             let rows = match self.known.seconds(first, last) {
@@ -237,6 +253,8 @@ impl Counting<'_> {
 struct Source<'a> {
     inner: &'a Inner,
     channel: ChannelId,
+    profile: ChannelProfile,
+    rows: &'a RowStatements,
     catalogue: Catalogue,
     marks: Vec<(Uuid, Touched)>,
 }
@@ -249,9 +267,9 @@ impl Source<'_> {
         known: &Known,
     ) -> Result<Vec<(i64, Option<Parts>)>, StoreError> {
         let seconds = (first * WINDOW_SECONDS, (last + 1) * WINDOW_SECONDS - 1);
-        let width = self.catalogue.width.map_or(1, |width| width.seconds());
+        let width = self.profile.bucket_width.seconds();
         let mut windows = BTreeSet::new();
-        for block in self.inner.blocks_between(self.channel, &self.catalogue, seconds).await? {
+        for block in self.blocks_between(seconds).await? {
             let start = block.bucket * width;
             windows.extend(window_of(start).max(first)..=window_of(start + width - 1).min(last));
         }
@@ -265,6 +283,10 @@ impl Source<'_> {
             .buffered(self.inner.requests_in_flight());
         let mut kept: HashMap<i64, Parts> = kept.try_concat().await?.into_iter().collect();
         Ok(windows.into_iter().map(|window| (window, kept.remove(&window))).collect())
+    }
+
+    async fn blocks_between(&self, seconds: (i64, i64)) -> Result<Vec<Block>, StoreError> {
+        self.inner.blocks_between(self.channel, self.profile.bucket_width, &self.catalogue, seconds).await
     }
 
     async fn kept(&self, partition: i64) -> Result<Vec<(i64, Parts)>, StoreError> {
@@ -308,13 +330,13 @@ impl Source<'_> {
 
     /// Rows of each of the seconds that hold any, counted by reading their times.
     async fn read(&self, first: i64, last: i64) -> Result<BTreeMap<i64, u64>, StoreError> {
-        let blocks = self.inner.blocks_between(self.channel, &self.catalogue, (first, last)).await?;
+        let blocks = self.blocks_between((first, last)).await?;
         let nanos = |second: i64| second.saturating_mul(NANOS);
         let (oldest, newest) = (nanos(first), nanos(last).saturating_add(NANOS - 1));
         let reads = stream::iter(blocks).map(|block| async move {
             let mut rows = BTreeMap::<i64, u64>::new();
             let values = (self.channel.as_uuid(), block.bucket, block.shard as i16, oldest, newest, i32::MAX);
-            each(&self.inner.session, &self.inner.statements.newest_times, values, |(time,): (i64,)| {
+            each(&self.inner.session, &self.rows.newest_times, values, |(time,): (i64,)| {
                 *rows.entry(time.div_euclid(NANOS)).or_default() += 1;
                 Ok(())
             })
