@@ -1,5 +1,5 @@
-//! Work that no request waits for: purging the records of what was deleted, ending old keys, and publishing what a request
-//! failed to publish.
+//! Work that no request waits for: purging the records of what was deleted, deleting those that have expired, ending old keys,
+//! and publishing what a request failed to publish.
 //!
 //! What is to be done stands in the registry, so a restart goes on with it, and where several processes work on one registry,
 //! another of them. Then they may do the same at the same time, which costs twice and does no harm: a purge may be done
@@ -7,8 +7,10 @@
 
 use std::time::Duration;
 
+use domain::{ChannelId, ChannelProfile, ReceivedAt};
 use service::clock;
 use service::telemetry::Chain;
+use store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use crate::ControlPlane;
@@ -25,6 +27,13 @@ const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(2);
 const PURGES_PER_ROUND_MAX: i64 = 10_000;
 /// The longest sleep until a key ends: the system's clock may be set meanwhile.
 const KEY_SLEEP_MAX: Duration = Duration::from_secs(60);
+/// How often expired records are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// How long records have to have expired before they are deleted: more than the clocks of nodes are apart, and than a read
+/// takes that began before.
+const SWEEP_MARGIN: Duration = Duration::from_secs(3_600);
+/// Channels that are read from the registry at a time.
+const SWEEP_CHANNELS: i64 = 500;
 
 /// How often a shared registry is looked at for what other processes did not come to do: purges, which nobody waits for;
 const OTHERS_PURGES_EVERY: Duration = Duration::from_secs(5);
@@ -36,8 +45,14 @@ const OTHERS_CHANGES_EVERY: Duration = Duration::from_millis(500);
 impl ControlPlane {
     /// Works until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let work =
-            async { tokio::join!(self.purge_deleted(), self.end_old_keys(), self.publish_leftovers()) };
+        let work = async {
+            tokio::join!(
+                self.purge_deleted(),
+                self.sweep_expired(),
+                self.end_old_keys(),
+                self.publish_leftovers()
+            )
+        };
         tokio::select! {
             () = shutdown.cancelled() => {}
             _ = work => {}
@@ -83,6 +98,49 @@ impl ControlPlane {
             }
         }
         Ok(round)
+    }
+
+    async fn sweep_expired(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            match self.sweep_round().await {
+                Ok(true) => pause = RETRY_MIN,
+                Ok(false) => {
+                    pause = RETRY_MIN;
+                    self.metrics().last_sweep_timestamp_seconds.set(clock::unix_seconds() as f64);
+                    tokio::select! {
+                        () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+                        () = self.sweep_asked().notified() => {}
+                    }
+                }
+                Err(error) => {
+                    self.metrics().sweep_errors_total.increment(1);
+                    tracing::warn!(error = %Chain(&error), "expired records can't be deleted, trying again");
+                    back_off(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes some of what has expired in each channel; whether there is more.
+    async fn sweep_round(&self) -> Result<bool, SweepError> {
+        let (mut after, mut more) = (ChannelId::from_bytes([0; 16]), false);
+        loop {
+            let channels = self.registry().expiring_channels(after, SWEEP_CHANNELS).await?;
+            let Some((last, _)) = channels.last() else { return Ok(more) };
+            after = *last;
+            for (channel, profile) in channels {
+                more |= self.expire(channel, profile).await?;
+            }
+        }
+    }
+
+    async fn expire(&self, channel: ChannelId, profile: ChannelProfile) -> Result<bool, StoreError> {
+        let since = clock::unix_micros() - SWEEP_MARGIN.as_micros() as i64;
+        let before = profile.cut_off(ReceivedAt::from_micros(since));
+        let expired = self.store().expire(channel, profile, before).await?;
+        self.metrics().expired_blocks_total.increment(expired.blocks);
+        Ok(expired.more)
     }
 
     async fn end_old_keys(&self) {
@@ -159,6 +217,15 @@ impl ControlPlane {
             std::future::pending().await
         }
     }
+}
+
+/// Why a round of the sweep was cut short.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error("channels can't be looked up")]
+    Registry(#[from] RegistryError),
+    #[error("the store does not delete")]
+    Store(#[from] StoreError),
 }
 
 /// How a round of purges ended.

@@ -1,8 +1,8 @@
 //! Users, things, channels, connections and the access they give.
 //!
-//! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks one thing, to
-//! purge what belonged to an entity that is gone. Other services ask it through [`Authority`], and are told of changes
-//! through a [feed](service::feed); an answered change is in force, or within a second in other processes.
+//! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks to purge what
+//! belonged to an entity that is gone, and to delete what has expired. Other services ask it through [`Authority`], and are told
+//! of changes through a [feed](service::feed); an answered change is in force, or within a second in other processes.
 
 mod access;
 mod api;
@@ -65,6 +65,7 @@ struct Inner {
     attempts: Attempts,
     metadata_lists: Semaphore,
     purge_asked: Notify,
+    sweep_asked: Notify,
     key_end_set: Notify,
     metrics: ControlPlaneMetrics,
 }
@@ -92,6 +93,7 @@ impl ControlPlane {
             attempts: Attempts::new(),
             metadata_lists: Semaphore::new(METADATA_LISTS_MAX),
             purge_asked: Notify::new(),
+            sweep_asked: Notify::new(),
             key_end_set: Notify::new(),
             metrics,
         }))
@@ -168,6 +170,10 @@ impl ControlPlane {
 
     fn purge_asked(&self) -> &Notify {
         &self.0.purge_asked
+    }
+
+    fn sweep_asked(&self) -> &Notify {
+        &self.0.sweep_asked
     }
 
     fn key_end_set(&self) -> &Notify {

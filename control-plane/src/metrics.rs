@@ -31,5 +31,12 @@ declare! {
         pub(crate) feed_position: Gauge,
         /// Deleted things and channels whose records are still to be deleted.
         pub(crate) purges_pending: Gauge,
+        /// Blocks of expired records that were deleted.
+        pub(crate) expired_blocks_total: Counter,
+        /// Times that expired records could not be deleted; they are tried again.
+        pub(crate) sweep_errors_total: Counter,
+        /// When expired records were last looked for in every channel that has a retention, in seconds since the Unix epoch;
+        /// 0 before the first time.
+        pub(crate) last_sweep_timestamp_seconds: Gauge,
     }
 }

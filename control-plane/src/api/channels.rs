@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::{BucketWidth, ChannelId};
+use domain::{BucketWidth, ChannelId, ChannelProfile, Retention};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -32,6 +32,9 @@ struct ChannelView {
     /// Only where it is not the default: the reference does not print it.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket_width: Option<String>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,7 +67,10 @@ pub(super) async fn create(
             owner: caller.user,
             name: fields.name()?.unwrap_or_default(),
             metadata: fields.metadata()?.unwrap_or_default(),
-            profile: bucket_width(&mut fields)?.unwrap_or_default().into(),
+            profile: ChannelProfile::new(
+                bucket_width(&mut fields)?.unwrap_or_default(),
+                retention(&mut fields)?.unwrap_or_default(),
+            ),
         });
     }
     app.registry().create_channels(caller.user, &channels, clock::unix_micros()).await?;
@@ -98,8 +104,8 @@ pub(super) async fn view(channel: Readable<Channel>) -> Response {
     Json(shown(channel.entity)).into_response()
 }
 
-/// `PUT /channels/{channel}`: changes name, metadata, or both. The bucket width can't be changed: stored records lie where it
-/// says.
+/// `PUT /channels/{channel}`: changes name, metadata and retention, or some of them. The bucket width can't be changed: stored
+/// records lie where it says. A retention can't become longer: what has expired may be gone.
 pub(super) async fn update(
     State(app): State<ControlPlane>,
     Writable(channel): Writable<Channel>,
@@ -110,10 +116,37 @@ pub(super) async fn update(
         let problem = format!("can't be changed from {}", channel.profile.bucket_width);
         return Err(fields.wrong("bucket_width", problem));
     }
+    let retention = retention(&mut fields)?.unwrap_or(channel.profile.retention);
+    if channel.profile.shortened(retention).is_none() {
+        let now = channel.profile.retention;
+        let problem = format!("can't be lengthened from {now} to {retention}: what has expired may be gone");
+        return Err(fields.wrong("retention", problem));
+    }
     let update = EntityUpdate { name: fields.name()?, metadata: fields.metadata()? };
+    if retention < channel.profile.retention {
+        return shorten(&app, channel.id, update, retention).await;
+    }
     if !app.registry().update_channel(channel.id, &update, clock::unix_micros()).await? {
         return Err(unknown("channel"));
     }
+    Ok(empty(StatusCode::OK))
+}
+
+/// Makes the same changes, with a shorter retention, which is in force when it is answered.
+async fn shorten(
+    app: &ControlPlane,
+    channel: ChannelId,
+    update: EntityUpdate,
+    retention: Retention,
+) -> Result<Response, ApiError> {
+    let shortening = app.clone();
+    app.change_access(async move {
+        let now = clock::unix_micros();
+        let updated = shortening.registry().shorten_retention(channel, &update, retention, now).await?;
+        shortening.sweep_asked().notify_one();
+        if updated { Ok(()) } else { Err(unknown("channel")) }
+    })
+    .await?;
     Ok(empty(StatusCode::OK))
 }
 
@@ -138,12 +171,19 @@ fn bucket_width(fields: &mut Fields) -> Result<Option<BucketWidth>, ApiError> {
     width.map_err(|error| fields.wrong("bucket_width", error))
 }
 
+fn retention(fields: &mut Fields) -> Result<Option<Retention>, ApiError> {
+    let text = fields.text("retention")?;
+    let retention = text.map(|text| text.parse()).transpose();
+    retention.map_err(|error| fields.wrong("retention", error))
+}
+
 fn shown(channel: Channel) -> ChannelView {
-    let width = channel.profile.bucket_width;
+    let ChannelProfile { bucket_width: width, retention, .. } = channel.profile;
     ChannelView {
         id: channel.id,
         name: channel.name,
         metadata: channel.metadata,
         bucket_width: (width != BucketWidth::default()).then(|| width.to_string()),
+        retention: (retention != Retention::default()).then(|| retention.to_string()),
     }
 }

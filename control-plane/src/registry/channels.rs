@@ -1,6 +1,6 @@
 //! Channels.
 
-use domain::{BucketWidth, ChannelId, ChannelProfile, UserId};
+use domain::{BucketWidth, ChannelId, ChannelProfile, Retention, UserId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -29,10 +29,12 @@ struct ChannelRow {
     name: String,
     metadata: Option<String>,
     bucket_width: i64,
+    storage_class: i64,
+    retention: i64,
 }
 
 impl ChannelRow {
-    const COLUMNS: &'static str = "id, owner_id, name, metadata, bucket_width";
+    const COLUMNS: &'static str = "id, owner_id, name, metadata, bucket_width, storage_class, retention";
 
     fn read(self) -> Result<(Uuid, Channel), RegistryError> {
         let channel = Channel {
@@ -40,17 +42,27 @@ impl ChannelRow {
             owner: UserId::from_uuid(self.owner_id),
             name: self.name,
             metadata: Metadata::from_stored(self.metadata)?,
-            profile: profile_of(self.bucket_width)?,
+            profile: profile_of(self.bucket_width, self.storage_class, self.retention)?,
         };
         Ok((self.id, channel))
     }
 }
 
-/// The profile of a channel whose row says this width.
-pub(super) fn profile_of(bucket_width: i64) -> Result<ChannelProfile, RegistryError> {
+/// The profile of a channel whose row says this.
+pub(super) fn profile_of(
+    bucket_width: i64,
+    storage_class: i64,
+    retention: i64,
+) -> Result<ChannelProfile, RegistryError> {
     let width = u8::try_from(bucket_width).ok().and_then(BucketWidth::from_code);
-    let bucket_width = width.ok_or(RegistryError::Damaged("a channel has no known bucket width"))?;
-    Ok(bucket_width.into())
+    let retention_of = |code| u8::try_from(code).ok().and_then(Retention::from_code);
+    Ok(ChannelProfile {
+        bucket_width: width.ok_or(RegistryError::Damaged("a channel has no known bucket width"))?,
+        storage_class: retention_of(storage_class)
+            .ok_or(RegistryError::Damaged("a channel has no known class"))?,
+        retention: retention_of(retention)
+            .ok_or(RegistryError::Damaged("a channel has no known retention"))?,
+    })
 }
 
 impl Registry {
@@ -70,14 +82,16 @@ impl Registry {
         let mut owner_ordinal = enlist(&mut tx, Kind::Channel, Scope::Owner(owner), channels.len()).await?;
         for channels in channels.chunks(ROWS_PER_INSERT_MAX) {
             let mut sql = SqlBuilder::new(
-                "INSERT INTO channels (id, owner_id, name, name_folded, metadata, bucket_width, ordinal, owner_ordinal,
-                                       created_at, updated_at) ",
+                "INSERT INTO channels (id, owner_id, name, name_folded, metadata, bucket_width, storage_class, retention,
+                                       ordinal, owner_ordinal, created_at, updated_at) ",
             );
             sql.push_values(channels, |row, channel| {
                 row.bind(channel.id.as_uuid()).bind(owner.as_uuid());
                 row.bind(channel.name.clone()).bind(channel.name.to_lowercase());
                 row.bind(channel.metadata.to_stored());
                 row.bind(i64::from(channel.profile.bucket_width.code()));
+                row.bind(i64::from(channel.profile.storage_class.code()));
+                row.bind(i64::from(channel.profile.retention.code()));
                 row.bind(ordinal).bind(owner_ordinal).bind(now).bind(now);
                 ordinal += 1;
                 owner_ordinal += 1;
@@ -91,7 +105,7 @@ impl Registry {
     /// One channel.
     pub(crate) async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, RegistryError> {
         let row: Option<ChannelRow> =
-            sql("SELECT id, owner_id, name, metadata, bucket_width FROM channels WHERE id = $1")
+            sql("SELECT id, owner_id, name, metadata, bucket_width, storage_class, retention FROM channels WHERE id = $1")
                 .bind(id.as_uuid())
                 .fetch_optional(&self.readers)
                 .await?;
@@ -118,6 +132,44 @@ impl Registry {
         now: i64,
     ) -> Result<bool, RegistryError> {
         update_entity(self.begin().await?, Kind::Channel, id.as_uuid(), update, now).await
+    }
+
+    /// Changes the same, and has the channel keep its records for less long, if this is less. No: it is gone.
+    pub(crate) async fn shorten_retention(
+        &self,
+        id: ChannelId,
+        update: &EntityUpdate,
+        retention: Retention,
+        now: i64,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin().await?;
+        sql("UPDATE channels SET retention = $1 WHERE id = $2 AND retention > $1")
+            .bind(i64::from(retention.code()))
+            .bind(id.as_uuid())
+            .execute(&mut tx)
+            .await?;
+        record_change(&mut tx, Kind::Channel, &[id.as_uuid()]).await?;
+        update_entity(tx, Kind::Channel, id.as_uuid(), update, now).await
+    }
+
+    /// Channels whose records expire, in order of their ids from behind one on.
+    pub(crate) async fn expiring_channels(
+        &self,
+        after: ChannelId,
+        limit: i64,
+    ) -> Result<Vec<(ChannelId, ChannelProfile)>, RegistryError> {
+        let rows: Vec<(Uuid, i64, i64, i64)> = sql(
+            "SELECT id, bucket_width, storage_class, retention FROM channels WHERE retention < 4 AND id > $1
+             ORDER BY id LIMIT $2",
+        )
+        .bind(after.as_uuid())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        let read = |(id, width, class, retention)| {
+            Ok((ChannelId::from_uuid(id), profile_of(width, class, retention)?))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Deletes a channel with its connections, and has its records purged. Its id stays claimed. No: it is gone.

@@ -39,7 +39,7 @@ impl Registry {
         channel: ChannelId,
         now: i64,
     ) -> Result<Option<Grant>, RegistryError> {
-        let row: Option<(Uuid, Option<i64>)> = sql("SELECT k.thing_id, c.bucket_width FROM thing_keys k
+        let row: Option<Found> = sql("SELECT k.thing_id, c.bucket_width, c.storage_class, c.retention FROM thing_keys k
              LEFT JOIN connections n ON n.thing_id = k.thing_id AND n.channel_id = $2
              LEFT JOIN channels c ON c.id = n.channel_id
              WHERE k.digest = $1 AND (k.expires_at IS NULL OR k.expires_at > $3)")
@@ -48,7 +48,7 @@ impl Registry {
         .bind(now)
         .fetch_optional(&self.readers)
         .await?;
-        row.map(|(thing, width)| grant_of(thing, width)).transpose()
+        row.map(grant_of).transpose()
     }
 
     /// What [`Self::grant`] answers to each of the questions, in their order.
@@ -65,17 +65,17 @@ impl Registry {
                 row.bind(number).bind(key.as_bytes().as_slice()).bind(channel.as_uuid());
             });
             sql.push(
-                ") SELECT a.number, k.thing_id, c.bucket_width FROM asked a
+                ") SELECT a.number, k.thing_id, c.bucket_width, c.storage_class, c.retention FROM asked a
                  JOIN thing_keys k ON k.digest = a.digest
                  LEFT JOIN connections n ON n.thing_id = k.thing_id AND n.channel_id = a.channel_id
                  LEFT JOIN channels c ON c.id = n.channel_id
                  WHERE k.expires_at IS NULL OR k.expires_at > ",
             );
             sql.push_bind(now);
-            let rows: Vec<(i64, Uuid, Option<i64>)> = sql.build_once().fetch_all(&self.readers).await?;
-            for (number, thing, width) in rows {
+            let rows: Vec<Answered> = sql.build_once().fetch_all(&self.readers).await?;
+            for (number, thing, width, class, retention) in rows {
                 let answer = usize::try_from(number).ok().and_then(|number| answers.get_mut(number));
-                *answer.expect("the numbers are those that were asked") = Some(grant_of(thing, width)?);
+                *answer.expect("the numbers are those that were asked") = Some(grant_of((thing, width, class, retention))?);
             }
         }
         Ok(grants)
@@ -111,8 +111,16 @@ impl Registry {
     }
 }
 
-fn grant_of(thing: Uuid, bucket_width: Option<i64>) -> Result<Grant, RegistryError> {
-    let connection = bucket_width.map(profile_of).transpose()?;
+/// A thing's key that was found, and what the thing's connection says of the channel, if there is one.
+type Found = (Uuid, Option<i64>, Option<i64>, Option<i64>);
+/// The same, with the number of the question.
+type Answered = (i64, Uuid, Option<i64>, Option<i64>, Option<i64>);
+
+fn grant_of((thing, width, class, retention): Found) -> Result<Grant, RegistryError> {
+    let connection = match (width, class, retention) {
+        (Some(width), Some(class), Some(retention)) => Some(profile_of(width, class, retention)?),
+        _ => None,
+    };
     Ok(Grant { thing: ThingId::from_uuid(thing), connection })
 }
 

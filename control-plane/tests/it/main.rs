@@ -23,6 +23,8 @@ mod opening;
 #[cfg(test)]
 mod purges;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod things;

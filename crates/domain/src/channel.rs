@@ -3,22 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::time::{ReceivedAt, Timestamp};
 
 /// What every stage has to know of a channel. Where records lie is fixed when the channel is created: a replay must land
 /// in the same row. How long they are shown may become shorter, and never longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChannelProfile {
     /// Width of the channel's buckets of record time. Fixed.
     pub bucket_width: BucketWidth,
     /// The retention that the channel was created with: its records are stored with those of other such channels. Fixed.
-    #[serde(default)]
     pub storage_class: Retention,
     /// The retention in force: at most [`ChannelProfile::storage_class`].
-    #[serde(default)]
     pub retention: Retention,
 }
 
@@ -56,8 +51,7 @@ impl From<BucketWidth> for ChannelProfile {
 /// A bucket is spread over [`SHARDS`](crate::limits::SHARDS) shards by publisher. One hour keeps a shard under 100 MB at 5,000 records/s
 /// of a channel that many things share; a single gateway that publishes at such a rate by itself needs
 /// [`BucketWidth::FiveMinutes`]; a channel of a few records an hour reads faster with [`BucketWidth::Day`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BucketWidth {
     /// 5 minutes.
     FiveMinutes,
@@ -135,8 +129,7 @@ impl FromStr for BucketWidth {
 }
 
 /// How long a channel keeps its records, by their own time. Shorter ones sort before longer ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Retention {
     /// 7 days.
     Days7,
@@ -272,14 +265,5 @@ mod tests {
         assert_eq!((shortened.storage_class, shortened.retention), (Retention::Days90, Retention::Days7));
         assert_eq!(shortened.shortened(Retention::Days90), None);
         assert_eq!(created.shortened(Retention::Forever), None);
-    }
-
-    #[test]
-    fn a_profile_of_an_earlier_node_keeps_for_ever() {
-        let read: ChannelProfile = serde_json::from_str(r#"{"bucket_width":"day"}"#).unwrap();
-        assert_eq!(read, BucketWidth::Day.into());
-        let written =
-            serde_json::to_string(&ChannelProfile::new(BucketWidth::Hour, Retention::Days7)).unwrap();
-        assert_eq!(written, r#"{"bucket_width":"hour","storage_class":"days7","retention":"days7"}"#);
     }
 }

@@ -81,6 +81,7 @@ const BODIES: &[&str] = &[
     "{\"overlap\":-1}",
     "{\"old_password\":\"\",\"password\":\"\"}",
     "[{\"bucket_width\":\"1y\"}]",
+    "[{\"retention\":\"1y\"}]",
     "{\"metadata\":\"\"}",
     "{",
     "\u{feff}[]",

@@ -23,5 +23,6 @@ mod reading;
 mod reference;
 mod refusals;
 mod resolution;
+mod retention;
 mod slow_clients;
 mod stopping;

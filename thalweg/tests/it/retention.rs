@@ -103,7 +103,7 @@ async fn records_expire_to_the_moment() {
     let server = Server::start();
     let thing = thing_on_new(&server.user().await, json!({"name": "c", "retention": "7d"})).await;
     let week = 7 * DAY * 1_000_000_000;
-    let first = now_nanos() - week + 3_000_000_000;
+    let first = now_nanos() - week + 5_000_000_000;
     let time_of = |n: i64| first + n * STEP_NANOS;
     let seconds = |nanos: i64| format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
     // The pack is stored whole: once the record of today is there, all of them are.
@@ -144,7 +144,9 @@ async fn shortening_hides_at_once_and_is_for_good() {
     for created in [Some("90d"), None] {
         let thing = thing_on_new(&user, json!({"name": "c", "retention": created})).await;
         let now = now();
-        thing.publish(&json!([at(now, 1), at(now - 6 * DAY, 2), at(now - 8 * DAY, 3), at(now - 80 * DAY, 4)])).await;
+        thing
+            .publish(&json!([at(now, 1), at(now - 6 * DAY, 2), at(now - 8 * DAY, 3), at(now - 80 * DAY, 4)]))
+            .await;
         thing.until_stored(4).await;
         let first = thing.page("limit=1&dir=asc").await;
 
@@ -154,7 +156,11 @@ async fn shortening_hides_at_once_and_is_for_good() {
         assert_eq!(values(&thing, "dir=asc&from=0").await, [2, 1]);
         assert_eq!(values(&thing, "offset=0&name=x").await, [1, 2]);
         let next = first["next"].as_str().unwrap();
-        assert_eq!(column(&thing.page(&format!("dir=asc&next={next}")).await, "value"), [2, 1], "walks go on");
+        assert_eq!(
+            column(&thing.page(&format!("dir=asc&next={next}")).await, "value"),
+            [2, 1],
+            "walks go on"
+        );
         let late = json!([at(now, 5), at(now - 8 * DAY, 6)]);
         assert_eq!(refused(&thing, &late).await, (400, json!("expired"), json!(1), json!("t")));
         assert_eq!(shown(&user, &thing).await["retention"], "7d");
@@ -164,12 +170,22 @@ async fn shortening_hides_at_once_and_is_for_good() {
             assert_eq!((status, &refusal["field"]), (400, &json!("retention")), "{refusal}");
             assert!(refusal["error"].as_str().unwrap().contains("7d"), "{refusal}");
         }
-        for (wrong, choices) in [(json!("8d"), true), (json!(""), true), (json!(7), false), (json!({}), false)] {
+        for (wrong, choices) in
+            [(json!("8d"), true), (json!(""), true), (json!(7), false), (json!({}), false)]
+        {
             let (status, refusal) = put(&user, &thing, json!({"retention": wrong})).await;
             assert_eq!((status, &refusal["field"]), (400, &json!("retention")), "{refusal}");
-            assert_eq!(refusal["error"].as_str().unwrap().contains("7d, 90d, 400d, forever"), choices, "{refusal}");
+            assert_eq!(
+                refusal["error"].as_str().unwrap().contains("7d, 90d, 400d, forever"),
+                choices,
+                "{refusal}"
+            );
         }
-        assert_eq!(put(&user, &thing, json!({"name": "e", "retention": "7d"})).await.0, 200, "the same changes nothing");
+        assert_eq!(
+            put(&user, &thing, json!({"name": "e", "retention": "7d"})).await.0,
+            200,
+            "the same changes nothing"
+        );
         assert_eq!(shown(&user, &thing).await["name"], "e");
         assert_eq!(put(&user, &thing, json!({"name": "f"})).await.0, 200);
         assert_eq!(shown(&user, &thing).await["retention"], "7d", "what is not named stays");
@@ -201,7 +217,8 @@ async fn a_retention_outlives_a_crash() {
     let server = Server::start();
     let (thing, path) = {
         let user = server.user().await;
-        let thing = thing_on_new(&user, json!({"name": "c", "retention": "400d", "bucket_width": "1d"})).await;
+        let thing =
+            thing_on_new(&user, json!({"name": "c", "retention": "400d", "bucket_width": "1d"})).await;
         thing.publish(&json!([at(now(), 1), at(now() - 80 * DAY, 2), at(now() - 100 * DAY, 3)])).await;
         thing.until_stored(3).await;
         assert_eq!(put(&user, &thing, json!({"retention": "90d"})).await.0, 200);

@@ -3,7 +3,9 @@
 //! Fields may be added; what an older process does not know of them it passes over. A value that it can't understand is no
 //! answer to it.
 
-use domain::{ChannelId, ChannelProfile, Grant, KeyDigest, ThingId};
+use std::str::FromStr;
+
+use domain::{ChannelId, ChannelProfile, Grant, KeyDigest, Retention, ThingId};
 use serde::{Deserialize, Serialize};
 
 /// Asks what things may do: [`GrantsRequest`], answered by [`GrantsAnswer`].
@@ -55,11 +57,17 @@ pub struct Granted {
     pub connection: Option<Profile>,
 }
 
-/// What is fixed of a channel.
+/// A channel's profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// As the API writes it: `5m`, `1h`, `1d`.
     pub bucket_width: String,
+    /// As the API writes a retention: `7d`, `90d`, `400d`; for ever where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
 }
 
 /// `POST /user-read`.
@@ -90,26 +98,37 @@ pub enum UserReadAnswer {
     UnknownChannel,
 }
 
-/// A newer control plane knows more widths than this process.
+/// A newer control plane knows more widths or retentions than this process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the control plane says something that this version does not know: a bucket width of {0:?}")]
+#[error("the control plane says something of a channel that this version does not know: {0:?}")]
 pub struct UnknownAnswer(String);
 
 impl From<ChannelProfile> for Profile {
     fn from(profile: ChannelProfile) -> Self {
-        Self { bucket_width: profile.bucket_width.to_string() }
+        let text = |retention| (retention != Retention::Forever).then(|| retention.to_string());
+        Self {
+            bucket_width: profile.bucket_width.to_string(),
+            storage_class: text(profile.storage_class),
+            retention: text(profile.retention),
+        }
     }
 }
 
 impl TryFrom<Profile> for ChannelProfile {
     type Error = UnknownAnswer;
 
-    fn try_from(Profile { bucket_width }: Profile) -> Result<Self, UnknownAnswer> {
-        bucket_width
-            .parse()
-            .map(|bucket_width| Self { bucket_width })
-            .map_err(|_| UnknownAnswer(bucket_width))
+    fn try_from(profile: Profile) -> Result<Self, UnknownAnswer> {
+        let retention = |text: Option<String>| text.map_or(Ok(Retention::Forever), known);
+        Ok(Self {
+            bucket_width: known(profile.bucket_width)?,
+            storage_class: retention(profile.storage_class)?,
+            retention: retention(profile.retention)?,
+        })
     }
+}
+
+fn known<T: FromStr>(text: String) -> Result<T, UnknownAnswer> {
+    text.parse().map_err(|_| UnknownAnswer(text))
 }
 
 impl From<Grant> for Granted {
@@ -168,7 +187,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<GrantsRequest>(&text).unwrap().questions, [question]);
         assert!(text.len() * QUESTIONS_MAX < BODY_BYTES_MAX);
 
-        let profile = ChannelProfile { bucket_width: BucketWidth::FiveMinutes };
+        let profile = ChannelProfile::from(BucketWidth::FiveMinutes);
+        let created = ChannelProfile::new(BucketWidth::Hour, Retention::Days90);
+        let shortened = created.shortened(Retention::Days7).unwrap();
         let grants = [
             None,
             Some(Grant { thing: THING, connection: None }),
@@ -187,12 +208,17 @@ mod tests {
 
         for (answer, text) in [
             (UserReadAnswer::Profile(profile.into()), r#"{"profile":{"bucket_width":"5m"}}"#),
+            (
+                UserReadAnswer::Profile(shortened.into()),
+                r#"{"profile":{"bucket_width":"1h","storage_class":"90d","retention":"7d"}}"#,
+            ),
             (UserReadAnswer::InvalidToken, r#""invalid_token""#),
             (UserReadAnswer::UnknownChannel, r#""unknown_channel""#),
         ] {
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);
             assert_eq!(serde_json::from_str::<UserReadAnswer>(text).unwrap(), answer);
         }
+        assert_eq!(ChannelProfile::try_from(Profile::from(shortened)), Ok(shortened));
     }
 
     #[test]
@@ -204,7 +230,11 @@ mod tests {
         }
         let secret = UserReadRequest { token: "secret".to_owned(), channel: CHANNEL };
         assert!(!format!("{secret:?}").contains("secret\""));
-        let granted = Granted { thing: THING, connection: Some(Profile { bucket_width: "1y".to_owned() }) };
-        assert!(Grant::try_from(granted).is_err());
+        for profile in
+            [r#"{"bucket_width":"1y"}"#, r#"{"bucket_width":"1h","storage_class":"8d","retention":"7d"}"#]
+        {
+            let granted = Granted { thing: THING, connection: serde_json::from_str(profile).unwrap() };
+            assert!(Grant::try_from(granted).is_err(), "{profile}");
+        }
     }
 }
