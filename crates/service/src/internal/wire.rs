@@ -105,7 +105,7 @@ pub struct UnknownAnswer(String);
 
 impl From<ChannelProfile> for Profile {
     fn from(profile: ChannelProfile) -> Self {
-        let text = |retention| (retention != Retention::Forever).then(|| retention.to_string());
+        let text = |retention: Retention| (retention != Retention::Forever).then(|| retention.to_string());
         Self {
             bucket_width: profile.bucket_width.to_string(),
             storage_class: text(profile.storage_class),
