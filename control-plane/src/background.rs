@@ -130,7 +130,15 @@ impl ControlPlane {
             let Some((last, _)) = channels.last() else { return Ok(more) };
             after = *last;
             for (channel, profile) in channels {
-                more |= self.expire(channel, profile).await?;
+                match self.expire(channel, profile).await {
+                    Ok(there_is_more) => more |= there_is_more,
+                    Err(error @ StoreError::Unavailable(_)) => return Err(error.into()),
+                    // What is wrong with one channel keeps no other from being swept.
+                    Err(error) => {
+                        self.metrics().sweep_errors_total.increment(1);
+                        tracing::error!(%channel, error = %Chain(&error), "expired records can't be deleted");
+                    }
+                }
             }
         }
     }
