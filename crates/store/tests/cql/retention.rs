@@ -185,7 +185,10 @@ async fn what_comes_late_is_gone_too() {
     assert_eq!(expired, Expired { blocks: 2, more: false });
     assert_eq!(rows_of(&session, partition.clone()).await, 0);
 
-    append(&writer, [at(HOUR + 1), at(801 * HOUR)]).await;
+    // By a node whose clock is an hour ahead.
+    let mut late = at(HOUR + 1);
+    late.row.received = ReceivedAt::from_micros(received.as_micros() + 3_600_000_000);
+    append(&writer, [late, at(801 * HOUR)]).await;
     assert_eq!(rows_of(&session, partition.clone()).await, 0, "it was deleted before it was written");
     let kept = (vec![800 * HOUR, 801 * HOUR], 2);
     assert_eq!(shown(&sweeping, profile, 799 * HOUR, 0).await, kept);
