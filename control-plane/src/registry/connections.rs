@@ -39,15 +39,16 @@ impl Registry {
         channel: ChannelId,
         now: i64,
     ) -> Result<Option<Grant>, RegistryError> {
-        let row: Option<Found> = sql("SELECT k.thing_id, c.bucket_width, c.storage_class, c.retention FROM thing_keys k
+        let row: Option<Found> =
+            sql("SELECT k.thing_id, c.bucket_width, c.storage_class, c.retention FROM thing_keys k
              LEFT JOIN connections n ON n.thing_id = k.thing_id AND n.channel_id = $2
              LEFT JOIN channels c ON c.id = n.channel_id
              WHERE k.digest = $1 AND (k.expires_at IS NULL OR k.expires_at > $3)")
-        .bind(key.as_bytes().as_slice())
-        .bind(channel.as_uuid())
-        .bind(now)
-        .fetch_optional(&self.readers)
-        .await?;
+            .bind(key.as_bytes().as_slice())
+            .bind(channel.as_uuid())
+            .bind(now)
+            .fetch_optional(&self.readers)
+            .await?;
         row.map(grant_of).transpose()
     }
 
@@ -75,7 +76,8 @@ impl Registry {
             let rows: Vec<Answered> = sql.build_once().fetch_all(&self.readers).await?;
             for (number, thing, width, class, retention) in rows {
                 let answer = usize::try_from(number).ok().and_then(|number| answers.get_mut(number));
-                *answer.expect("the numbers are those that were asked") = Some(grant_of((thing, width, class, retention))?);
+                *answer.expect("the numbers are those that were asked") =
+                    Some(grant_of((thing, width, class, retention))?);
             }
         }
         Ok(grants)

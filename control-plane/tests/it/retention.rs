@@ -9,6 +9,7 @@ use store::suite::{Flaky, number_row};
 use store::{Store, WriteBatch, WriteRow};
 use tokio_util::sync::CancellationToken;
 
+use crate::site::Site;
 use crate::world::{User, World, change_of_channel, new_store};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -106,9 +107,9 @@ async fn blocks(store: &dyn Store, channel: ChannelId, profile: ChannelProfile) 
 /// once when a retention becomes shorter; channels that keep for ever are not touched.
 #[tokio::test]
 async fn what_has_expired_is_swept() {
-    let directory = Arc::new(tempfile::tempdir().unwrap());
-    let store = Arc::new(Flaky::new(new_store(directory.path()), 0));
-    let world = World::on(directory, Arc::clone(&store) as _).await;
+    let site = Arc::new(Site::new().await);
+    let store = Arc::new(Flaky::new(new_store(site.directory()), 0));
+    let world = World::on(site, Arc::clone(&store) as _).await;
     let user = world.user().await;
     let mut channels = Vec::new();
     for retention in ["7d", "90d", "400d", "forever"] {

@@ -27,6 +27,8 @@ mod logins;
 mod odd_requests;
 #[path = "../it/purges.rs"]
 mod purges;
+#[path = "../it/retention.rs"]
+mod retention;
 #[path = "../it/things.rs"]
 mod things;
 #[path = "../it/users.rs"]
