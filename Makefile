@@ -17,7 +17,7 @@ help:
 	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
 	@echo "make run      build, and start the server on 127.0.0.1:8080 with its data in ./thalweg-data"
 	@echo "make test     check, every test, and the API contract where it is there"
-	@echo "make check    format, lints, documentation, licences"
+	@echo "make check    format, lints, documentation, licences, deploy/"
 	@echo "make engines  start Kafka, Cassandra and PostgreSQL on loopback and print their addresses; make engines-stop ends them"
 	@echo "make bench    measure, as ratios within one run; several minutes"
 	@echo "make generated  write what is made from the settings' definitions"
@@ -40,6 +40,7 @@ check:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
+	@deploy/check
 
 # With real engines: started once, when everything is built, and stopped whatever becomes of the tests.
 unit:

@@ -27,7 +27,7 @@ declare! {
         pub(crate) changes_published_total: Counter,
         /// Times that changes of access could not be published; they are tried again.
         pub(crate) publish_errors_total: Counter,
-        /// Number of the newest change in the feed since this process was started.
+        /// Place in the change feed behind what this process published last.
         pub(crate) feed_position: Gauge,
         /// Deleted things and channels whose records are still to be deleted.
         pub(crate) purges_pending: Gauge,

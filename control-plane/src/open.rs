@@ -360,7 +360,8 @@ fn asked(error: impl Into<BoxError>) -> OpenError {
 fn published(error: RelayError) -> OpenError {
     match error {
         RelayError::Registry(error) => asked(error),
-        error @ (RelayError::Feed(_) | RelayError::Late) => OpenError::Feed(error.into()),
+        RelayError::Together(error) if matches!(*error, RelayError::Registry(_)) => asked(error),
+        error => OpenError::Feed(error.into()),
     }
 }
 

@@ -2,13 +2,18 @@
 //!
 //! A request that changes access runs it after its commit and answers only when it is done, so that an answered
 //! revocation is in force, or within a second where the feed leads to other processes. Rows that a crash left are published at
-//! the next start. Publishing a change again only makes followers ask again.
+//! the next start, or by another process. Publishing a change again only makes followers ask again.
+//!
+//! What is published takes a round trip or several, so requests that come meanwhile wait and are answered together: one run
+//! publishes what all of them committed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use service::feed::{ChangePublisher, FeedError};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::ControlPlaneMetrics;
 use crate::registry::{Registry, RegistryError};
@@ -26,29 +31,68 @@ pub(crate) enum RelayError {
     Feed(#[from] FeedError),
     #[error("changes of access were not published within {PUBLISH_WITHIN:?}")]
     Late,
+    #[error("changes of access were not published with those of others")]
+    Together(#[source] Arc<RelayError>),
 }
 
 /// Publishes what is in the outbox.
 pub(crate) struct Relay {
     feed: Arc<dyn ChangePublisher>,
+    /// Calls of [`Relay::publish`] so far: their numbers, from 1.
+    asked: AtomicU64,
+    /// One run at a time.
+    runs: Mutex<Runs>,
     failed: Notify,
     metrics: ControlPlaneMetrics,
 }
 
+/// How the newest runs ended. Each answers the calls that were made before it began: what they committed, it found.
+#[derive(Default)]
+struct Runs {
+    /// The last call that a run answered well.
+    published: u64,
+    /// The last call that a run failed, and why it did.
+    failed: Option<(u64, Arc<RelayError>)>,
+}
+
+impl Runs {
+    fn answer(&self, call: u64) -> Option<Result<(), RelayError>> {
+        match &self.failed {
+            _ if self.published >= call => Some(Ok(())),
+            Some((last, error)) if *last >= call => Some(Err(RelayError::Together(Arc::clone(error)))),
+            _ => None,
+        }
+    }
+}
+
 impl Relay {
     pub(crate) fn new(feed: Arc<dyn ChangePublisher>, metrics: ControlPlaneMetrics) -> Self {
-        Self { feed, failed: Notify::new(), metrics }
+        Self { feed, asked: AtomicU64::new(0), runs: Mutex::default(), failed: Notify::new(), metrics }
     }
 
     /// Publishes everything that is committed now. When it returns, the feed has it.
     pub(crate) async fn publish(&self, registry: &Registry) -> Result<(), RelayError> {
-        let done = tokio::time::timeout(PUBLISH_WITHIN, self.publish_all(registry)).await;
-        let done = done.unwrap_or(Err(RelayError::Late));
-        if done.is_err() {
-            self.metrics.publish_errors_total.increment(1);
-            self.failed.notify_one();
+        let call = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let deadline = Instant::now() + PUBLISH_WITHIN;
+        let Ok(mut runs) = timeout_at(deadline, self.runs.lock()).await else { return Err(RelayError::Late) };
+        if let Some(answer) = runs.answer(call) {
+            return answer;
         }
-        done
+        let last = self.asked.load(Ordering::SeqCst);
+        let done = timeout_at(deadline, self.publish_all(registry)).await.unwrap_or(Err(RelayError::Late));
+        match done {
+            Ok(()) => {
+                runs.published = last;
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.publish_errors_total.increment(1);
+                self.failed.notify_one();
+                let error = Arc::new(error);
+                runs.failed = Some((last, Arc::clone(&error)));
+                Err(RelayError::Together(error))
+            }
+        }
     }
 
     async fn publish_all(&self, registry: &Registry) -> Result<(), RelayError> {

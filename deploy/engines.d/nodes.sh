@@ -148,10 +148,14 @@ kill_node() {
 }
 freeze_node() { known "$1"; signal_family "$1" STOP >/dev/null; }
 thaw_node() { known "$1"; signal_family "$1" CONT >/dev/null; }
-restart_node() {
-    known "$1"
-    end "$1" "$("${1%-*}_signal" gentle)"
-    await_end "$1"
-    launch "$1"
-    await "$1"
+# All of them end before one starts again: a node may need others to be ready.
+restart_nodes() {
+    local node
+    for node; do
+        known "$node"
+        end "$node" "$("${node%-*}_signal" gentle)"
+    done
+    for node; do await_end "$node"; done
+    for node; do launch "$node"; done
+    for node; do await "$node"; done
 }

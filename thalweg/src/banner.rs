@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::cli::Serve;
+use crate::cli::roles::Role;
 
 /// Prints the lines. `first_password` is the password that the first start made, if this was one.
 pub(crate) fn print(
@@ -21,6 +22,10 @@ pub(crate) fn print(
     first_password: Option<&str>,
 ) -> anyhow::Result<()> {
     let mut out = io::stdout();
+    if !settings.cluster.role.is_empty() {
+        let _ = out.write_all(of_roles(address, settings).as_bytes());
+        return Ok(());
+    }
     let password = match first_password {
         None => Password::Known,
         Some(password) if out.is_terminal() => Password::Shown(password.to_owned()),
@@ -55,6 +60,23 @@ fn text(address: SocketAddr, settings: &Serve, password: &Password) -> String {
          more:    thalweg serve --help, docs/, http://{address}/metrics\n",
         env!("CARGO_PKG_VERSION"),
         settings.data_dir.display(),
+    )
+}
+
+/// The same of a process of a cluster, whose start may be read by nobody: where it listens, and what for.
+fn of_roles(address: SocketAddr, settings: &Serve) -> String {
+    let cluster = &settings.cluster;
+    let roles: Vec<_> = cluster.role.iter().map(|role| role.name()).collect();
+    let internal = match cluster.role.contains(&Role::ControlPlane) {
+        true => format!("; for other roles: http://{}", cluster.internal_listen),
+        false => String::new(),
+    };
+    format!(
+        "thalweg {} listens on http://{address}{internal}\n\
+         roles:   {}\n\
+         more:    thalweg serve --help, docs/, http://{address}/readyz?verbose, http://{address}/metrics\n",
+        env!("CARGO_PKG_VERSION"),
+        roles.join(", "),
     )
 }
 

@@ -90,8 +90,13 @@ impl Exit {
             let is_denied = error.chain().any(is_denial);
             return match step {
                 Step::Lock(_) => Self::InUse,
-                Step::Listen(_) | Step::CreateData(_) if is_denied => Self::NoPermission,
-                Step::Listen(_) => Self::Unavailable,
+                Step::Listen(_) | Step::ListenInternally(_) | Step::CreateData(_) if is_denied => {
+                    Self::NoPermission
+                }
+                Step::Listen(_) | Step::ListenInternally(_) => Self::Unavailable,
+                // What was found there may be no reason to try again.
+                Step::Reach(..) if error.chain().any(is_foreign) => Self::Data,
+                Step::Reach(..) => Self::Unavailable,
                 Step::CreateData(_) => Self::CantCreate,
                 // A client that was not answered has what the system said of the connection; one that was has not.
                 Step::Demo if error.chain().any(|cause| cause.is::<io::Error>()) => Self::Unavailable,
@@ -108,11 +113,10 @@ impl Exit {
             Some(OpenError::SealingSecret { .. } | OpenError::Damaged(_) | OpenError::Newer(_)) => {
                 return Some(Self::Data);
             }
-            Some(OpenError::Feed(_)) => return Some(Self::Unavailable),
             Some(OpenError::GivenSealingSecret | OpenError::NoAdminPassword | OpenError::Refused { .. }) => {
                 return Some(Self::Settings);
             }
-            Some(OpenError::Unreachable { .. }) => return Some(Self::Unavailable),
+            Some(OpenError::Feed(_) | OpenError::Unreachable { .. }) => return Some(Self::Unavailable),
             // One that is malformed has no cause of its own.
             Some(OpenError::Secret(source)) if source.source().is_none() => return Some(Self::Data),
             Some(OpenError::Registry(source)) => {
@@ -149,6 +153,11 @@ fn is_denial(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
+/// A newer build, or somebody else, was there before.
+fn is_foreign(cause: &(dyn Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(StoreError::Damaged(_) | StoreError::NewerFormat { .. }))
+}
+
 /// Every code, for the end of the help.
 pub(crate) fn table() -> String {
     let rows = Exit::ALL.map(|exit| format!("  {:>3}  {}\n", exit as u8, exit.meaning()));
@@ -164,6 +173,10 @@ pub(crate) enum Step {
     Listen(SocketAddr),
     CreateData(PathBuf),
     Lock(PathBuf),
+    /// The listener for the other roles.
+    ListenInternally(SocketAddr),
+    /// An engine, and the setting that says where it is.
+    Reach(&'static str, &'static str),
     Demo,
 }
 
@@ -175,6 +188,10 @@ impl fmt::Display for Step {
                 write!(f, "can't create {} (--data-dir, THALWEG_DATA_DIR)", directory.display())
             }
             Self::Lock(directory) => write!(f, "{} is in use by another process", directory.display()),
+            Self::ListenInternally(address) => {
+                write!(f, "can't listen on {address} (--internal-listen, THALWEG_INTERNAL_LISTEN)")
+            }
+            Self::Reach(engine, key) => write!(f, "{engine} can't be used ({key})"),
             Self::Demo => f.write_str("the demo can't go on"),
         }
     }

@@ -3,8 +3,10 @@
 mod banner;
 mod cli;
 mod config;
+mod dead_letters;
 mod demo;
 mod exit;
+mod migrate;
 mod open_files;
 mod operation;
 mod serve;
@@ -28,6 +30,11 @@ fn run() -> anyhow::Result<()> {
     let (Cli { command }, report) = config::load(std::env::args_os(), &Environment::of_process())?;
     let (log_filter, log_format) = match &command {
         Command::Serve(configured) => (&configured.settings.log_filter, configured.settings.log_format),
+        Command::Migrate(configured) => (&configured.settings.log_filter, configured.settings.log_format),
+        Command::DeadLetters(command) => {
+            let settings = &command.configured().settings;
+            (&settings.log_filter, settings.log_format)
+        }
         Command::Demo(settings) => (&settings.log_filter, Format::Auto),
         Command::Config(command) => return config::show::run(command, &report),
     };
@@ -39,6 +46,8 @@ fn run() -> anyhow::Result<()> {
         tokio::spawn(serve::cancel_on_signal(shutdown.clone()));
         match command {
             Command::Serve(configured) => serve::run(configured.settings, shutdown).await,
+            Command::Migrate(configured) => migrate::run(&configured.settings).await,
+            Command::DeadLetters(command) => command.run().await,
             Command::Demo(settings) => demo::run(settings, shutdown).await,
             Command::Config(_) => Ok(()),
         }

@@ -1,37 +1,29 @@
-//! How the running pipeline is watched: its metrics, put together, and what has to work for it to be ready.
+//! How this process is watched: the registry of its metrics, and what has to work for it to be ready.
 
 use std::sync::Arc;
 
-use control_plane::{ControlPlane, ControlPlaneMetrics};
+use control_plane::ControlPlane;
 use domain::ReceivedAt;
-use ingest::IngestMetrics;
 use instruments::{Family, Gauge, Instrument as _, ProcessMetrics, Registry, declare, label};
-use log::{EmbeddedLog, LogMetrics};
-use reader::ReaderMetrics;
+use log::{EmbeddedLog, Log};
 use service::access_cache::AccessCache;
 use service::clock;
 use service::health::{self, Build, Health, Readiness};
-use service::metrics::{AccessMetrics, ConnectionMetrics, FeedMetrics};
+use service::metrics::ConnectionMetrics;
 use service::requests::{Answerer, HttpMetrics};
 use store::Store;
-use writer::WriterMetrics;
 
 /// Which build this is. The build script tells.
 const BUILD: Build =
     Build { version: env!("CARGO_PKG_VERSION"), commit: env!("BUILD_COMMIT"), time: env!("BUILD_TIME") };
 
-/// Every metric of the process.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
+/// What is told of this process. Each part that is opened is added: its metrics to the registry, its check to `/readyz`.
+#[derive(Debug)]
+pub(crate) struct Operation {
     pub(crate) registry: Registry,
-    pub(crate) ingest: IngestMetrics,
-    pub(crate) log: LogMetrics,
-    pub(crate) writer: WriterMetrics,
-    pub(crate) reader: ReaderMetrics,
-    pub(crate) control_plane: ControlPlaneMetrics,
-    pub(crate) access: AccessMetrics,
-    pub(crate) feed: FeedMetrics,
+    pub(crate) readiness: Readiness,
     pub(crate) connections: ConnectionMetrics,
+    health: Health,
 }
 
 label! {
@@ -61,31 +53,18 @@ declare! {
     }
 }
 
-/// What is watched.
-pub(crate) struct Subjects {
-    pub(crate) log: Arc<EmbeddedLog>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) control_plane: ControlPlane,
-    pub(crate) access: Arc<AccessCache>,
-    pub(crate) writer: writer::Status,
-}
-
-impl Metrics {
-    pub(crate) fn register() -> Self {
+impl Operation {
+    pub(crate) fn new() -> Self {
         let registry = Registry::new();
         ProcessMetrics::observe(&registry);
         let labels = vec![("version", BUILD.version.to_owned()), ("commit", BUILD.commit.to_owned())];
         Gauge::register(&registry, "thalweg_build_info", "The build that runs; always 1.", labels).set(1.0);
+        let readiness = Readiness::default();
         Self {
-            ingest: IngestMetrics::register(&registry),
-            log: LogMetrics::register(&registry),
-            writer: WriterMetrics::register(&registry),
-            reader: ReaderMetrics::register(&registry),
-            control_plane: ControlPlaneMetrics::register(&registry),
-            access: AccessMetrics::register(&registry),
-            feed: FeedMetrics::register(&registry),
             connections: ConnectionMetrics::register(&registry),
+            health: Health::new(BUILD, readiness.clone()),
             registry,
+            readiness,
         }
     }
 
@@ -98,15 +77,62 @@ impl Metrics {
             .with(Answerer::Operation, service::metrics::ROUTES)
     }
 
-    pub(crate) fn show_before_scrape(&self, subjects: &Subjects) {
-        let state = LogState::register(&self.registry);
-        let log = Arc::clone(&subjects.log);
-        let (access, control_plane) = (Arc::clone(&subjects.access), subjects.control_plane.clone());
-        self.registry.before_scrape(move || {
-            state.show(&log);
-            access.show_entries();
-            control_plane.show_state();
+    /// Everything that has to work for this process to be ready.
+    pub(crate) fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Has a check added to those of `/readyz`.
+    fn check<F>(&mut self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = health::Outcome> + Send + 'static,
+    {
+        self.health = self.health.clone().with(name, check);
+    }
+
+    pub(crate) fn watch_log(&mut self, log: &Arc<dyn Log>) {
+        let log = Arc::clone(log);
+        self.check("log", move || {
+            let log = Arc::clone(&log);
+            async move { log.answers().await.map_err(|_| "takes no entries") }
         });
+    }
+
+    pub(crate) fn watch_store(&mut self, store: &Arc<dyn Store>) {
+        let store = Arc::clone(store);
+        self.check("store", move || {
+            let store = Arc::clone(&store);
+            async move { store.answers().await.map_err(|_| "can't be read") }
+        });
+    }
+
+    pub(crate) fn watch_registry(&mut self, control_plane: &ControlPlane) {
+        let watched = control_plane.clone();
+        self.check("registry", move || {
+            let control_plane = watched.clone();
+            async move { control_plane.answers().await.then_some(()).ok_or("can't be asked") }
+        });
+        let shown = control_plane.clone();
+        self.registry.before_scrape(move || shown.show_state());
+    }
+
+    pub(crate) fn watch_writer(&mut self, writer: &writer::Status) {
+        let writer = writer.clone();
+        self.check("writer", move || {
+            let problem = writer.problem(ReceivedAt::from_micros(clock::unix_micros()));
+            async move { problem.map_or(Ok(()), Err) }
+        });
+    }
+
+    pub(crate) fn watch_access(&self, access: &Arc<AccessCache>) {
+        let access = Arc::clone(access);
+        self.registry.before_scrape(move || access.show_entries());
+    }
+
+    /// Shows what an embedded log holds.
+    pub(crate) fn show_log(&self, log: &Arc<EmbeddedLog>) {
+        let (state, log) = (LogState::register(&self.registry), Arc::clone(log));
+        self.registry.before_scrape(move || state.show(&log));
     }
 }
 
@@ -124,27 +150,4 @@ impl LogState {
         self.lag_entries.of(Group::Writer).set(end.saturating_sub(committed) as f64);
         self.writable.set(f64::from(u8::from(log.is_writable())));
     }
-}
-
-/// What has to work for the pipeline to be ready.
-pub(crate) fn health(readiness: Readiness, subjects: &Subjects) -> Health {
-    let (log, store) = (Arc::clone(&subjects.log), Arc::clone(&subjects.store));
-    let (control_plane, writer) = (subjects.control_plane.clone(), subjects.writer.clone());
-    Health::new(BUILD, readiness)
-        .with("log", move || {
-            let writable = log.is_writable();
-            async move { writable.then_some(()).ok_or("takes no entries until a restart") }
-        })
-        .with("store", move || {
-            let store = Arc::clone(&store);
-            async move { store.resume_after().await.map(|_| ()).map_err(|_| "can't be read") }
-        })
-        .with("registry", move || {
-            let control_plane = control_plane.clone();
-            async move { control_plane.answers().await.then_some(()).ok_or("can't be asked") }
-        })
-        .with("writer", move || {
-            let problem = writer.problem(ReceivedAt::from_micros(clock::unix_micros()));
-            async move { problem.map_or(Ok(()), Err) }
-        })
 }

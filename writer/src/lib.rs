@@ -86,9 +86,9 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it could not begin; afterwards every failure is waited out.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), RunError> {
-    let _running = parts.status.run();
     let resume = parts.store.resume_after().await?;
     let subscription = parts.log.subscribe(GROUP, &resume).await?;
+    let _running = parts.status.run();
     let mut writer =
         Writer { retry: Retry::new(config.retry), config, parts, subscription, stored: Vec::new(), shutdown };
     writer.work().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::ReceivedAt;
 use domain::senml::ErrorCode;
 use instruments::{Counter, Family, Gauge, Histogram, Label, declare, label};
+use tokio::sync::watch;
 
 label! {
     /// A step that is tried again until it succeeds.
@@ -80,7 +81,7 @@ pub struct Status(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    is_running: AtomicBool,
+    is_running: watch::Sender<bool>,
     waits_for_upgrade: AtomicBool,
     /// Since when every try has failed, in microseconds since the epoch; 0 while none has.
     fails_since: AtomicI64,
@@ -94,7 +95,7 @@ impl Status {
     pub fn problem(&self, now: ReceivedAt) -> Option<&'static str> {
         let fails_since = self.0.fails_since.load(Ordering::Acquire);
         let fails_for = now.as_micros().saturating_sub(fails_since);
-        if !self.0.is_running.load(Ordering::Acquire) {
+        if !*self.0.is_running.borrow() {
             Some("does not run")
         } else if self.0.waits_for_upgrade.load(Ordering::Acquire) {
             Some("stopped at an entry that a newer build wrote")
@@ -106,8 +107,14 @@ impl Status {
     }
 
     pub(crate) fn run(&self) -> Running {
-        self.0.is_running.store(true, Ordering::Release);
+        self.0.is_running.send_replace(true);
         Running(self.clone())
+    }
+
+    /// Waits until the writer takes what comes.
+    pub async fn running(&self) {
+        let mut is_running = self.0.is_running.subscribe();
+        is_running.wait_for(|running| *running).await.expect("this status keeps the sender");
     }
 
     pub(crate) fn waits_for_upgrade(&self) {
@@ -125,7 +132,7 @@ impl Status {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.0.is_running.store(false, Ordering::Release);
+        self.0.0.is_running.send_replace(false);
     }
 }
 

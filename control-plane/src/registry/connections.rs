@@ -22,6 +22,11 @@ pub(crate) struct Connecting {
     channels: Vec<ChannelId>,
 }
 
+/// A thing, and the profile of a channel if it is connected to it.
+type Found = (Uuid, Option<i64>, Option<i64>, Option<i64>);
+/// The same, behind the number of the question.
+type Numbered = (i64, Uuid, Option<i64>, Option<i64>, Option<i64>);
+
 impl Registry {
     /// Begins a change of the connections between these things and these channels.
     pub(crate) async fn connecting(
@@ -73,7 +78,7 @@ impl Registry {
                  WHERE k.expires_at IS NULL OR k.expires_at > ",
             );
             sql.push_bind(now);
-            let rows: Vec<Answered> = sql.build_once().fetch_all(&self.readers).await?;
+            let rows: Vec<Numbered> = sql.build_once().fetch_all(&self.readers).await?;
             for (number, thing, width, class, retention) in rows {
                 let answer = usize::try_from(number).ok().and_then(|number| answers.get_mut(number));
                 *answer.expect("the numbers are those that were asked") =
@@ -112,11 +117,6 @@ impl Registry {
         Ok(connected)
     }
 }
-
-/// A thing's key that was found, and what the thing's connection says of the channel, if there is one.
-type Found = (Uuid, Option<i64>, Option<i64>, Option<i64>);
-/// The same, with the number of the question.
-type Answered = (i64, Uuid, Option<i64>, Option<i64>, Option<i64>);
 
 fn grant_of((thing, width, class, retention): Found) -> Result<Grant, RegistryError> {
     let connection = match (width, class, retention) {

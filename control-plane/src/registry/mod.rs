@@ -162,3 +162,16 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_engines_have_the_same_versions_of_the_tables() {
+        let versions = |migrations: &sqlx::migrate::Migrator| {
+            migrations.iter().map(|one| (one.version, one.description.to_string())).collect::<Vec<_>>()
+        };
+        assert_eq!(versions(&sqlite::MIGRATIONS), versions(&postgres::MIGRATIONS));
+    }
+}

@@ -19,7 +19,7 @@ use super::sql::Sql;
 use super::{ConnectError, STATEMENTS_MAX, WAIT_MAX};
 use crate::postgres_url::PostgresUrl;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Connections that only read. A look-up takes a round trip, so a few serve thousands a second.
 const READERS: u32 = 8;

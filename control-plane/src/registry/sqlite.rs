@@ -9,7 +9,7 @@ use sqlx::sqlite::{
 
 use super::{ConnectError, STATEMENTS_MAX, WAIT_MAX};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Connections that only read. Look-ups take tens of microseconds, so a few serve thousands a second.
 const READERS: u32 = 4;

@@ -299,3 +299,17 @@ async fn a_thousand_are_created_or_none() {
         assert_eq!(world.get(&path, &user.token).await.json()["total"], 1_000);
     }
 }
+
+/// An engine may take no text with a NUL: nobody's email has one, and nobody is told of the engine.
+#[tokio::test]
+async fn a_login_with_a_nul_is_a_wrong_one() {
+    let world = World::new().await;
+    for email in ["admin@example.com\0", "\0"] {
+        world.log_in(email, PASSWORD, None).await.refused(401);
+    }
+    let refused = world.post("/users", "", json!({"email": "a\0@example.com", "password": PASSWORD})).await;
+    assert_eq!(refused.refused(400)["field"], "email");
+    let nul = json!([{"metadata": {"a\0": "b\0"}}]);
+    let created = world.post("/things", &world.admin, nul.clone()).await.is(201).json();
+    assert_eq!(created["things"][0]["metadata"], nul[0]["metadata"]);
+}

@@ -42,7 +42,7 @@ async fn tables_are_made_once_and_by_whoever_comes_first() {
     let site = Site::new().await;
     let url = site.url();
     let (one, other) = tokio::join!(migrate(&url), migrate(&url));
-    assert!([one.unwrap(), other.unwrap()].iter().any(|report| report.applied == [1, 2]));
+    assert!([one.unwrap(), other.unwrap()].iter().any(|report| report.applied.starts_with(&[1, 2])));
     assert_eq!(migrate(&url).await.unwrap().applied, [0_i64; 0]);
     assert_eq!(site.count("SELECT COUNT(*) FROM users").await, 0);
     open(&site, new_store(site.directory())).await.unwrap().0.close().await;
@@ -101,7 +101,7 @@ async fn a_registry_of_a_newer_version_is_refused_and_left_alone() {
         let Err(OpenError::Newer(source)) = refused else { panic!("{refused:?}") };
         assert!(source.to_string().contains("newer build"), "{source}");
     }
-    assert_eq!(site.count("SELECT COUNT(*) FROM _sqlx_migrations").await, 3);
+    assert_eq!(site.count("SELECT MAX(version) FROM _sqlx_migrations").await, 9999);
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! Where a control plane of the tests keeps its registry: a database of its own on the server that the tests share.
+//!
+//! To make one and to drop one takes the server longer than most tests, so an emptied one is used again; when none is in use any
+//! more, all are dropped.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +15,14 @@ use thalweg_control_plane::{Config, PostgresUrl, RegistryConfig, SealingSecret, 
 use uuid::Uuid;
 
 use crate::world::{ADMIN, PASSWORD};
+
+/// The databases on the server that the tests share.
+static DATABASES: Mutex<Databases> = Mutex::new(Databases { used: 0, empty: Vec::new() });
+
+struct Databases {
+    used: usize,
+    empty: Vec<String>,
+}
 
 /// Gone with the last that holds it.
 pub(crate) struct Site {
@@ -23,18 +35,25 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        Self::on(&server()).await
+        let empty = {
+            let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
+            databases.used += 1;
+            databases.empty.pop()
+        };
+        match empty {
+            Some(database) => Self::of(&server(), database),
+            None => Self::on(&server()).await,
+        }
     }
 
     /// On this server.
     pub(crate) async fn on(server: &str) -> Self {
         let database = format!("test_{}", Uuid::new_v4().simple());
-        let mut connection = PgConnection::connect(server).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {database}")))
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        connection.close().await.unwrap();
+        run(server, &format!("CREATE DATABASE {database}")).await;
+        Self::of(server, database)
+    }
+
+    fn of(server: &str, database: String) -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
             server: server.to_owned(),
@@ -132,17 +151,36 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let (server, database) = (self.server.clone(), self.database.clone());
-        // A server of the test's own may be gone, and its databases with it.
-        let dropping = async move {
-            let mut connection = PgConnection::connect(&server).await?;
-            let drop = format!("DROP DATABASE {database} WITH (FORCE)");
-            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
-            connection.close().await
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = std::thread::spawn(move || runtime.block_on(dropping)).join().unwrap();
+        // A server of the test's own goes away with its databases.
+        if self.server == server() {
+            let (server, url, database) = (self.server.clone(), self.url_text(), self.database.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            std::thread::spawn(move || runtime.block_on(give_back(&server, &url, database))).join().unwrap();
+        }
     }
+}
+
+async fn give_back(server: &str, url: &str, database: String) {
+    let empty = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid();
+                 DROP SCHEMA public CASCADE;
+                 CREATE SCHEMA public";
+    run(url, empty).await;
+    let unused = {
+        let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
+        databases.used -= 1;
+        databases.empty.push(database);
+        if databases.used == 0 { std::mem::take(&mut databases.empty) } else { Vec::new() }
+    };
+    for database in unused {
+        run(server, &format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    }
+}
+
+async fn run(url: &str, statements: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 #[expect(clippy::disallowed_methods, reason = "only who starts the server knows where it is")]

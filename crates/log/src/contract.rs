@@ -39,6 +39,18 @@ pub trait Log: Send + Sync + 'static {
     /// [`AppendError`] as for `append`; a retry keeps a letter twice, which harms nobody.
     async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), AppendError>;
 
+    /// Dead letters in the order they were buried, from this number on, at most `letters_max`.
+    ///
+    /// # Errors
+    /// [`LogError`] if they can't be read.
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<StoredLetter>, LogError>;
+
+    /// Whether entries can be appended now, as far as that shows without appending one.
+    ///
+    /// # Errors
+    /// [`LogError`] says why not.
+    async fn answers(&self) -> Result<(), LogError>;
+
     /// Finishes what was appended, and stops: later appends answer [`AppendError::Closed`].
     async fn close(&self);
 }
@@ -130,6 +142,15 @@ pub struct DeadLetter {
     pub entry: Entry,
     /// Why it can't be processed, in words for the person who looks after it.
     pub reason: String,
+}
+
+/// A dead letter as it is kept.
+#[derive(Debug, Clone)]
+pub struct StoredLetter {
+    /// Its number: letters are read from a number on.
+    pub number: u64,
+    /// The letter, or why it can't be read. Damage covers all numbers since the letter before.
+    pub letter: Result<DeadLetter, Undeliverable>,
 }
 
 /// Why entries were not appended.

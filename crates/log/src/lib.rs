@@ -13,10 +13,11 @@ pub mod simulated;
 pub mod suite;
 
 pub use contract::{
-    AppendError, Batch, BatchLimits, DeadLetter, Delivery, Log, LogError, Subscription, Undeliverable,
+    AppendError, Batch, BatchLimits, DeadLetter, Delivery, Log, LogError, StoredLetter, Subscription,
+    Undeliverable,
 };
 pub use embedded::{
-    DamageFound, EmbeddedConfig, EmbeddedLog, Extent, OpenReport, Retained, StoredLetter, TornTail, format,
+    DamageFound, EmbeddedConfig, EmbeddedLog, Extent, OpenReport, Retained, TornTail, format,
 };
 pub use kafka::{KafkaConfig, KafkaLog};
 pub use metrics::{LogMetrics, Refusal};

@@ -362,19 +362,33 @@ pub async fn a_withheld_lane_delivers_nothing_from_there_on(site: &dyn Site) {
     assert!(waiting.is_err(), "{waiting:?}");
 }
 
-/// Burying answers, with and without letters, and does not disturb the log.
+/// Dead letters are read back from a number on as they were buried, and do not disturb the log.
 pub async fn dead_letters_are_kept(site: &dyn Site) {
     let log = site.open().await;
     let positions = log.append(numbered(1, 0..2)).await.unwrap();
-    let letter = |number: usize| DeadLetter {
+    log.bury(vec![letter(&positions, 0), letter(&positions, 1)]).await.unwrap();
+    log.bury(Vec::new()).await.unwrap();
+    let letters = log.dead_letters(0, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.number).collect::<Vec<_>>(), [0, 1]);
+    for (number, letter) in letters.into_iter().enumerate() {
+        let (kept, buried) = (letter.letter.unwrap(), self::letter(&positions, number));
+        assert_eq!((kept.position, kept.entry, kept.reason), (buried.position, buried.entry, buried.reason));
+    }
+    let numbers = async |from, most| {
+        let letters = log.dead_letters(from, most).await.unwrap();
+        letters.iter().map(|letter| letter.number).collect::<Vec<_>>()
+    };
+    assert_eq!((numbers(0, 1).await, numbers(1, 10).await, numbers(2, 10).await), (vec![0], vec![1], vec![]));
+    assert_eq!(read(log.subscribe("g", &[]).await.unwrap().as_mut(), 2).await.len(), 2);
+    log.close().await;
+}
+
+fn letter(positions: &[Position], number: usize) -> DeadLetter {
+    DeadLetter {
         position: positions[number],
         entry: numbered(1, number as i64..number as i64 + 1).remove(0),
         reason: "it is of no known form".into(),
-    };
-    log.bury(vec![letter(0), letter(1)]).await.unwrap();
-    log.bury(Vec::new()).await.unwrap();
-    assert_eq!(read(log.subscribe("g", &[]).await.unwrap().as_mut(), 2).await.len(), 2);
-    log.close().await;
+    }
 }
 
 /// A closed log refuses appends, dead letters and reads, and closing it again is fine.

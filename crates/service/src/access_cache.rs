@@ -18,6 +18,7 @@ use moka::future::Cache;
 use crate::authority::{Authority, AuthorityError};
 use crate::feed::{Change, ChangeFeed, FeedPosition, Follower, Following, Freshness};
 use crate::metrics::{AccessMetrics, Cached, Lookup};
+use crate::requests::Quiet;
 use crate::telemetry::Chain;
 
 /// How many grants are kept, and how long.
@@ -58,6 +59,7 @@ pub struct AccessCache {
     grants: Cache<Question, Known>,
     refusals: Cache<Question, Known>,
     metrics: AccessMetrics,
+    failures: Quiet,
 }
 
 type Question = (KeyDigest, ChannelId);
@@ -108,6 +110,7 @@ impl AccessCache {
                 .time_to_live(config.refusal_life)
                 .build(),
             metrics: AccessMetrics::default(),
+            failures: Quiet::default(),
         }
     }
 
@@ -149,9 +152,22 @@ impl AccessCache {
         } else {
             (self.authority.grant(&key, channel).await, Lookup::Stale)
         };
-        let result = if asked.is_ok() { answered } else { Lookup::Failed };
+        let result = match &asked {
+            Ok(_) => answered,
+            Err(error) => {
+                self.tell(error);
+                Lookup::Failed
+            }
+        };
         self.metrics.lookups_total.of(result).increment(1);
         asked
+    }
+
+    /// Once a second at most: while nobody can be asked, each request fails.
+    fn tell(&self, error: &AuthorityError) {
+        if let Some(unlogged) = self.failures.speak() {
+            tracing::warn!(error = %Chain(error), unlogged, "a grant could not be looked up");
+        }
     }
 
     /// Asks the authority, and keeps the answer.

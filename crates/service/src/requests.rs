@@ -248,7 +248,7 @@ impl Endpoint {
 
 /// Lets a line that overload repeats through once a second.
 #[derive(Debug)]
-struct Quiet {
+pub(crate) struct Quiet {
     since: Instant,
     /// The second in which it last spoke, from 1.
     spoke: AtomicU64,
@@ -263,7 +263,7 @@ impl Default for Quiet {
 
 impl Quiet {
     /// How many lines were left out since the last one; nothing if this one is to be left out, too.
-    fn speak(&self) -> Option<u64> {
+    pub(crate) fn speak(&self) -> Option<u64> {
         let second = self.since.elapsed().as_secs() + 1;
         if self.spoke.swap(second, Ordering::Relaxed) == second {
             self.unlogged.fetch_add(1, Ordering::Relaxed);

@@ -62,6 +62,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] if they can't be read.
     async fn resume_after(&self) -> Result<Vec<Position>, StoreError>;
 
+    /// Whether it can be read now.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] says why not.
+    async fn answers(&self) -> Result<(), StoreError>;
+
     /// The blocks of a channel that may hold rows of the range, in order of bucket in the direction, then of shard;
     /// at most `limit`, but always whole buckets and at least one, and going on `after` a bucket where one is given.
     /// None at all: there are no more.

@@ -14,6 +14,6 @@ pub use contract::{
     Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
     TimeRange, WriteBatch, WriteRow, shard_of,
 };
-pub use cql::{CqlConfig, CqlConsistency, CqlStore, KeyspaceName, NotAKeyspace};
+pub use cql::{CqlConfig, CqlConsistency, CqlStore, KeyspaceName, NotAConsistency, NotAKeyspace};
 pub use embedded::{EmbeddedConfig, EmbeddedStore};
 pub use tally::{Seek, Tally, Wants};

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use super::given::Problem;
+use super::setting::Settings;
 use crate::cli::Serve;
+use crate::cli::cluster::Cluster;
+use crate::cli::roles::Role;
 
 /// Bytes of a pack that fit into one entry of the log with its headers, with room to spare.
 const PACK_BYTES_LARGEST: usize = log::format::FRAME_CONTENT_BYTES_MAX - (64 << 10);
@@ -18,7 +21,7 @@ const PUBLISH_BYTES: usize = 4 << 10;
 
 /// Everything that is wrong.
 pub(crate) fn problems(settings: &Serve) -> Vec<Problem> {
-    zeros(settings).chain(contradictions(settings)).map(Problem).collect()
+    zeros(settings).chain(contradictions(settings)).chain(missing(settings)).map(Problem).collect()
 }
 
 fn zeros(settings: &Serve) -> impl Iterator<Item = String> {
@@ -27,6 +30,9 @@ fn zeros(settings: &Serve) -> impl Iterator<Item = String> {
         ("records_per_pack_max", settings.records_per_pack_max as u64),
         ("in_flight_bytes_max", settings.in_flight_bytes_max as u64),
         ("connections_max", settings.connections_max as u64),
+        ("kafka_partitions", settings.cluster.kafka_partitions.into()),
+        ("kafka_in_sync_min", settings.cluster.kafka_in_sync_min.into()),
+        ("cql_replicas", settings.cluster.cql_replicas.into()),
         ("connections_per_address_max", settings.connections_per_address_max.map_or(1, |most| most as u64)),
         ("log_retention_bytes", settings.log_retention_bytes),
     ];
@@ -45,7 +51,13 @@ fn contradictions(settings: &Serve) -> impl Iterator<Item = String> {
     let Serve { body_bytes_max, in_flight_bytes_max, connections_max, .. } = settings;
     let needed = body_bytes_max.saturating_mul(BODIES_IN_FLIGHT).saturating_add(PUBLISH_BYTES);
     let size = |bytes: usize| super::values::print_bytes(bytes as u64);
+    let Cluster { kafka_replication, kafka_in_sync_min, cql_user, cql_password, .. } = &settings.cluster;
     let rules = [
+        (kafka_replication < kafka_in_sync_min).then(|| {
+            format!("kafka_in_sync_min is {kafka_in_sync_min}: more than the {kafka_replication} of kafka_replication")
+        }),
+        (cql_user.is_some() != cql_password.is_some())
+            .then(|| "cql_user and cql_password are given together, or not at all".to_owned()),
         (*connections_max > COUNTED_LARGEST)
             .then(|| format!("connections_max is {connections_max}: {COUNTED_LARGEST} is the most")),
         (*in_flight_bytes_max > COUNTED_LARGEST).then(|| {
@@ -69,6 +81,41 @@ fn contradictions(settings: &Serve) -> impl Iterator<Item = String> {
         }),
     ];
     rules.into_iter().flatten()
+}
+
+/// What a role can't do without.
+fn missing(settings: &Serve) -> impl Iterator<Item = String> {
+    use Role::{ControlPlane, Ingest, Reader, Writer};
+    let Cluster { role: roles, .. } = &settings.cluster;
+    let cluster = &settings.cluster;
+    let asks_others = |role| if roles.contains(&ControlPlane) { None } else { Some(role) };
+    let needs = [
+        (
+            "kafka_brokers",
+            !cluster.kafka_brokers.is_empty(),
+            [Some(Ingest), Some(Writer), Some(ControlPlane)],
+        ),
+        ("cql_nodes", !cluster.cql_nodes.is_empty(), [Some(Writer), Some(Reader), Some(ControlPlane)]),
+        ("postgres_url", cluster.postgres_url.is_some(), [None, None, Some(ControlPlane)]),
+        ("token_secret", settings.token_secret.is_some(), [None, None, Some(ControlPlane)]),
+        ("sealing_secret", cluster.sealing_secret.is_some(), [None, None, Some(ControlPlane)]),
+        (
+            "internal_secret",
+            cluster.internal_secret.is_some(),
+            [Some(Ingest), Some(Reader), Some(ControlPlane)],
+        ),
+        (
+            "control_plane_url",
+            !cluster.control_plane_url.is_empty(),
+            [asks_others(Ingest), asks_others(Reader), None],
+        ),
+    ];
+    let lack = |(key, is_given, needed_by): (&str, bool, [Option<Role>; 3])| {
+        let role = needed_by.into_iter().flatten().find(|role| roles.contains(role)).filter(|_| !is_given)?;
+        let variable = Settings::defined().iter().find(|setting| setting.key() == key)?.variable().to_owned();
+        Some(format!("{key} is missing: the role {} needs it; set {variable}", role.name()))
+    };
+    needs.map(lack).into_iter().flatten()
 }
 
 #[cfg(test)]

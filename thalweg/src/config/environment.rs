@@ -18,13 +18,8 @@ const PREFIX: &str = "THALWEG_";
 /// The variable that names the file of settings.
 pub(crate) const FILE_VARIABLE: &str = "THALWEG_CONFIG";
 /// Variables that tools set for what this version does not do yet: not a slip, and without effect.
-pub(crate) const WITHOUT_EFFECT: [(&str, &str); 4] = [
-    ("THALWEG_CQL_NODES", ALL_IN_ONE),
-    ("THALWEG_KAFKA_BROKERS", ALL_IN_ONE),
-    ("THALWEG_POSTGRES_URL", ALL_IN_ONE),
-    ("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "this version has no webhooks"),
-];
-const ALL_IN_ONE: &str = "this version keeps everything in its data directory";
+pub(crate) const WITHOUT_EFFECT: [(&str, &str); 1] =
+    [("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "this version has no webhooks")];
 
 /// The variables of a process that concern us.
 #[derive(Debug, Clone, Default)]
@@ -139,10 +134,10 @@ mod tests {
     #[test]
     fn an_unknown_variable_is_mentioned_with_the_nearest_known_one() {
         assert_eq!(
-            remarks(&[("THALWEG_LISTEM", "1"), ("THALWEG_KAFKA", "1"), ("OTHER_LISTEM", "1")]),
+            remarks(&[("THALWEG_LISTEM", "1"), ("THALWEG_MQTT", "1"), ("OTHER_LISTEM", "1")]),
             [
-                "THALWEG_KAFKA is no variable of a setting",
-                "THALWEG_LISTEM is no variable of a setting; did you mean THALWEG_LISTEN?"
+                "THALWEG_LISTEM is no variable of a setting; did you mean THALWEG_LISTEN?",
+                "THALWEG_MQTT is no variable of a setting"
             ]
         );
     }

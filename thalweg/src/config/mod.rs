@@ -30,7 +30,17 @@ use crate::config::setting::{Setting, Settings};
 use crate::exit;
 
 /// The commands that take the settings.
-const WITH_SETTINGS: [&[&str]; 3] = [&["serve"], &["config", "show"], &["config", "check"]];
+const WITH_SETTINGS: [&[&str]; 6] = [
+    &["serve"],
+    &["config", "show"],
+    &["config", "check"],
+    &["migrate"],
+    &["dead-letters", "list"],
+    &["dead-letters", "replay"],
+];
+
+/// Why the settings of a cluster do nothing.
+const ALL_IN_ONE: &str = "without THALWEG_ROLE everything is kept in the data directory";
 
 /// Each setting's value and where it comes from, for those who want to see it.
 #[derive(Debug)]
@@ -40,7 +50,7 @@ pub(crate) struct Report {
     /// What a person should know, though it is no error.
     pub(crate) remarks: Vec<String>,
     /// Variables that are set and do nothing yet, with the reason.
-    pub(crate) without_effect: Vec<(&'static str, &'static str)>,
+    pub(crate) without_effect: Vec<(String, &'static str)>,
 }
 
 impl Report {
@@ -89,7 +99,7 @@ pub(crate) fn load(
     let mut report = Report {
         values: BTreeMap::new(),
         remarks: environment.remarks(&settings),
-        without_effect: environment.without_effect().collect(),
+        without_effect: environment.without_effect().map(|(name, why)| (name.to_owned(), why)).collect(),
     };
     refuse_flags_of_secrets(&settings, leaf(&matches))?;
     let Some(configured) = configured(&cli.command) else { return Ok((cli, report)) };
@@ -99,12 +109,23 @@ pub(crate) fn load(
     cli = Cli::from_arg_matches(&matches)?;
     report.values = settings.iter().map(|setting| value_of(setting, leaf(&matches), &given)).collect();
     if let Some(configured) = self::configured(&cli.command) {
+        if configured.settings.cluster.role.is_empty() {
+            report.without_effect.extend(idle_settings(&report.values));
+        }
         let problems = check::problems(&configured.settings);
         if !problems.is_empty() {
             return Err(BadSettings(problems).into());
         }
     }
     Ok((cli, report))
+}
+
+/// The settings of a cluster that are given to a process without a role.
+fn idle_settings(values: &BTreeMap<String, (Option<String>, Source)>) -> Vec<(String, &'static str)> {
+    let is_given = |key| values.get(key).is_some_and(|(_, source)| !matches!(source, Source::Default));
+    let settings = Settings::of_cluster();
+    let given = settings.iter().filter(|setting| is_given(setting.key()));
+    given.map(|setting| (setting.variable().to_owned(), ALL_IN_ONE)).collect()
 }
 
 /// A secret without a flag has an argument all the same, for the rest of its definition. It can't be given.
@@ -125,7 +146,9 @@ fn no_flag(setting: Setting<'_>) -> clap::Error {
 
 fn configured(command: &Command) -> Option<&Configured> {
     match command {
+        Command::DeadLetters(command) => Some(command.configured()),
         Command::Serve(configured)
+        | Command::Migrate(configured)
         | Command::Config(ConfigCommand::Show(configured) | ConfigCommand::Check(configured)) => {
             Some(configured)
         }

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Args as _};
 
 use super::values::{bytes, print_bytes};
 use crate::cli::Serve;
+use crate::cli::cluster::Cluster;
 
 /// The settings, in the order they are defined in.
 #[derive(Debug)]
@@ -18,6 +19,11 @@ pub(crate) struct Settings(clap::Command);
 impl Settings {
     pub(crate) fn defined() -> Self {
         Self(Serve::augment_args(clap::Command::new("settings")))
+    }
+
+    /// Those that mean something only to a process with roles.
+    pub(crate) fn of_cluster() -> Self {
+        Self(Cluster::augment_args(clap::Command::new("settings")))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Setting<'_>> {

@@ -3,6 +3,7 @@
 mod exits;
 mod first_start;
 mod refused;
+mod roles;
 mod shown;
 
 use std::fs;

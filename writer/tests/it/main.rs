@@ -125,7 +125,13 @@ async fn a_store_that_is_away_is_waited_for_and_nothing_is_dropped() {
     writer.await.unwrap();
     assert!(world.log.dead_letters(0, 10).await.unwrap().is_empty(), "an outage buries nothing");
     let text = world.metrics.render();
-    assert!(text.contains("writer_retries_total{step=\"append\"} 25\n"), "{text}");
+    // A commit that is due meanwhile meets the outage, too.
+    let retries = |step: &str| -> u64 {
+        let series = format!("writer_retries_total{{step=\"{step}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    };
+    assert_eq!(retries("append") + retries("persist"), 25, "{text}");
+    assert!(retries("append") >= 20, "{text}");
     assert!(text.contains("writer_records_total 60\n"), "{text}");
 }
 

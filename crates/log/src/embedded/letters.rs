@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use domain::{Lane, Position};
 
-use crate::contract::{AppendError, DeadLetter, LogError, Undeliverable};
+use crate::contract::{AppendError, DeadLetter, LogError, StoredLetter, Undeliverable};
 use crate::disk::Disk;
 use crate::embedded::format::{encode_frame, seal_frames};
 use crate::embedded::opening::{OpenReport, open_segments};
@@ -23,15 +23,6 @@ const LETTER_VERSION: u8 = 1;
 const FIXED_BYTES: usize = 1 + 4 + 8 + 4;
 /// Bytes of a reason that are kept: enough for a person, too little to fill a disk.
 const REASON_BYTES_MAX: usize = 4096;
-
-/// A dead letter as it is kept.
-#[derive(Debug, Clone)]
-pub struct StoredLetter {
-    /// Its number, from 0: letters are read from a number on.
-    pub number: u64,
-    /// The letter, or why it can't be read. Damage covers all numbers since the letter before.
-    pub letter: Result<DeadLetter, Undeliverable>,
-}
 
 #[derive(Debug)]
 pub(crate) struct Letters {

@@ -34,11 +34,10 @@ use domain::{Entry, Lane, Position, ReceivedAt};
 use tokio::sync::{oneshot, watch};
 
 pub use config::EmbeddedConfig;
-pub use letters::StoredLetter;
 pub use opening::{DamageFound, OpenReport, TornTail};
 pub use walk::Extent;
 
-use crate::contract::{AppendError, DeadLetter, Log, LogError, Subscription, Undeliverable};
+use crate::contract::{AppendError, DeadLetter, Log, LogError, StoredLetter, Subscription, Undeliverable};
 use crate::disk::{DirectoryLock, Disk, RealDisk};
 use crate::metrics::LogMetrics;
 use committer::Committer;
@@ -245,15 +244,6 @@ impl EmbeddedLog {
         self.shared.retain(Some(now.as_micros()))
     }
 
-    /// Dead letters in the order they were buried, from this number on, at most `letters_max`.
-    ///
-    /// # Errors
-    /// [`LogError`] if they can't be read.
-    pub async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<StoredLetter>, LogError> {
-        let letters = Arc::clone(&self.letters);
-        blocking("reading dead letters", move || letters.read(from, letters_max)).await
-    }
-
     fn has_room(&self, bytes: usize) -> bool {
         let waiting = self.shared.queue.bytes() + bytes;
         self.bytes_on_disk() + waiting as u64 <= self.shared.config.bytes_max
@@ -296,6 +286,16 @@ impl Log for EmbeddedLog {
         let (kept, count) = (Arc::clone(&self.letters), letters.len());
         let buried = tokio::task::spawn_blocking(move || kept.bury(&letters)).await;
         buried.unwrap_or_else(|error| Err(AppendError::Unknown { entries: count, source: error.into() }))
+    }
+
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<StoredLetter>, LogError> {
+        let letters = Arc::clone(&self.letters);
+        blocking("reading dead letters", move || letters.read(from, letters_max)).await
+    }
+
+    async fn answers(&self) -> Result<(), LogError> {
+        let closed = || LogError::new("asking the log", "it is closed, or its disk has failed");
+        self.is_writable().then_some(()).ok_or_else(closed)
     }
 
     async fn close(&self) {

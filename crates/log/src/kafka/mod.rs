@@ -4,14 +4,16 @@
 //! * A retry of the client never writes twice; one of the caller may.
 //! * Lanes of a group are spread over its consumers, and move when one comes or goes. A lane that has moved is delivered
 //!   again from the group's commit.
-//! * Without brokers, appends answer [`AppendError`] within `delivery_timeout`, and at once when that has gone on for
-//!   `stall_after`; subscriptions wait. Both go on by themselves.
+//! * Without brokers, appends answer [`AppendError`] within `delivery_timeout`; at once when that has gone on for
+//!   `stall_after`, and from when the first was given up, but for one a second that tries. Subscriptions wait. Both go on by
+//!   themselves.
 //! * Brokers delete by age, whether or not a group has read: what it misses is delivered as damage.
 //!
 //! It never reads what a pack says, and keeps nothing on this machine.
 
 mod config;
 mod lanes;
+mod letters;
 mod member;
 mod producer;
 mod record;
@@ -29,7 +31,8 @@ use tokio_util::task::TaskTracker;
 
 pub use config::KafkaConfig;
 
-use crate::contract::{AppendError, DeadLetter, Log, LogError, Subscription};
+use crate::contract::{AppendError, DeadLetter, Log, LogError, StoredLetter, Subscription};
+use crate::metrics::LogMetrics;
 use member::Member;
 use producer::Sender;
 use record::Outgoing;
@@ -37,6 +40,9 @@ use subscription::KafkaSubscription;
 
 /// How long a group may take to give a new consumer its lanes, beyond the session of one that has died in it.
 const JOINED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long brokers may take to say that they are there.
+const ANSWER_WITHIN: Duration = Duration::from_millis(900);
 
 /// A log in the topics of a Kafka cluster.
 pub struct KafkaLog {
@@ -46,6 +52,7 @@ pub struct KafkaLog {
     sender: std::sync::Arc<Sender>,
     closed: CancellationToken,
     members: TaskTracker,
+    metrics: LogMetrics,
 }
 
 impl KafkaLog {
@@ -54,6 +61,14 @@ impl KafkaLog {
     /// # Errors
     /// [`LogError`] if the settings make no sense, if no broker answers, or if the topics can't be made.
     pub async fn open(config: KafkaConfig) -> Result<Self, LogError> {
+        Self::open_measured(config, LogMetrics::default()).await
+    }
+
+    /// [`KafkaLog::open`] of one that measures what it does.
+    ///
+    /// # Errors
+    /// As [`KafkaLog::open`].
+    pub async fn open_measured(config: KafkaConfig, metrics: LogMetrics) -> Result<Self, LogError> {
         config.check()?;
         let lanes = topics::ensure(&config).await?;
         if lanes != config.lanes {
@@ -70,6 +85,7 @@ impl KafkaLog {
             sender: std::sync::Arc::new(Sender::new(&config)?),
             closed: CancellationToken::new(),
             members: TaskTracker::new(),
+            metrics,
             config,
         })
     }
@@ -98,7 +114,17 @@ impl KafkaLog {
 #[async_trait]
 impl Log for KafkaLog {
     async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Position>, AppendError> {
-        self.send(&self.config.topic, entries.iter().map(Outgoing::entry).collect()).await
+        let outgoing: Vec<Outgoing> = entries.iter().map(Outgoing::entry).collect();
+        let (count, bytes) = (outgoing.len(), outgoing.iter().map(|entry| entry.payload.len() as u64).sum());
+        let appended = self.send(&self.config.topic, outgoing).await;
+        match &appended {
+            Ok(_) => {
+                self.metrics.appended_entries_total.increment(count as u64);
+                self.metrics.appended_bytes_total.increment(bytes);
+            }
+            Err(error) => self.metrics.refused(error),
+        }
+        appended
     }
 
     async fn subscribe(&self, group: &str, resume: &[Position]) -> Result<Box<dyn Subscription>, LogError> {
@@ -117,6 +143,24 @@ impl Log for KafkaLog {
 
     async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), AppendError> {
         self.send(&self.dead_letters, letters.iter().map(Outgoing::letter).collect()).await.map(drop)
+    }
+
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<StoredLetter>, LogError> {
+        let config = self.config.clone();
+        tokio::task::spawn_blocking(move || letters::read(&config, from, letters_max))
+            .await
+            .unwrap_or_else(|error| Err(LogError::new("reading dead letters", error)))
+    }
+
+    async fn answers(&self) -> Result<(), LogError> {
+        let failed =
+            |reason: Box<dyn std::error::Error + Send + Sync>| LogError::new("asking the brokers", reason);
+        if self.closed.is_cancelled() {
+            return Err(failed("the log is closed".into()));
+        }
+        let (sender, topic) = (std::sync::Arc::clone(&self.sender), self.config.topic.clone());
+        let asked = tokio::task::spawn_blocking(move || sender.reaches_leaders(&topic, ANSWER_WITHIN)).await;
+        asked.map_err(|error| failed(error.into()))?.map_err(|reason| failed(reason.into()))
     }
 
     async fn close(&self) {

@@ -19,9 +19,13 @@ use crate::contract::{AppendError, LogError};
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::record::{Outgoing, lane_of, offset_of};
 use crate::kafka::telling;
+use crate::kafka::topics::lanes_with_leaders;
 
 /// What the client keeps of an entry beside its pack, about: key, headers, and where it goes.
 const MESSAGE_BYTES: usize = 768;
+
+/// How long after an entry was given up nobody tries whether the brokers are back.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 type Client = ThreadedProducer<Deliveries>;
 
@@ -40,7 +44,7 @@ impl Sender {
             bytes_max: config.in_flight_bytes_max,
             entries_max: config.in_flight_entries_max,
             stall_after: config.stall_after,
-            now: Mutex::new(Now { bytes: 0, entries: 0, progress: Instant::now() }),
+            now: Mutex::new(Now { bytes: 0, entries: 0, progress: Instant::now(), failed: None }),
         });
         Ok(Self { config: config.clone(), in_flight, client })
     }
@@ -85,6 +89,11 @@ impl Sender {
         if let Err(error) = client.flush(self.config.delivery_timeout + Duration::from_secs(1)) {
             tracing::warn!(%error, "entries were left without an answer from the brokers");
         }
+    }
+
+    /// Whether each lane of the topic has a broker that leads it and answers within the time; blocks.
+    pub(crate) fn reaches_leaders(&self, topic: &str, within: Duration) -> Result<(), String> {
+        lanes_with_leaders(self.client().client(), &[topic.to_owned()], within).map(drop)
     }
 
     /// Entries that wait for the brokers.
@@ -166,12 +175,17 @@ impl ProducerContext for Deliveries {
         let Ticket { answer, room } = *ticket;
         let result = match result {
             Ok(message) if message.offset() >= 0 => {
-                room.in_flight.now().progress = Instant::now();
+                room.in_flight.acknowledged();
                 Ok(Position { lane: lane_of(message.partition()), offset: offset_of(message.offset()) })
             }
             // Kept before, and not known where: the broker no longer remembers what it told us.
             Ok(_) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::DuplicateSequenceNumber)),
-            Err((error, _message)) => Err(error.clone()),
+            Err((error, _message)) => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
+                    room.in_flight.timed_out();
+                }
+                Err(error.clone())
+            }
         };
         drop(room);
         // Whoever asked may have stopped waiting.
@@ -194,6 +208,8 @@ struct Now {
     entries: usize,
     /// When an entry was last acknowledged, or the first of those that wait was sent.
     progress: Instant,
+    /// When an entry was last given up, if none was acknowledged since.
+    failed: Option<Instant>,
 }
 
 impl InFlight {
@@ -203,6 +219,10 @@ impl InFlight {
         let bytes = |outgoing: &Outgoing| outgoing.payload.len() + MESSAGE_BYTES;
         let wanted: usize = outgoing.iter().map(bytes).sum();
         let mut now = self.now();
+        // One at a time finds out whether the brokers are back; the others need not wait for that.
+        if now.failed.is_some_and(|failed| now.entries > 0 || failed.elapsed() < ASK_AGAIN_AFTER) {
+            return Err(AppendError::Busy);
+        }
         if now.entries == 0 {
             now.progress = Instant::now();
         } else if now.progress.elapsed() > self.stall_after {
@@ -215,6 +235,16 @@ impl InFlight {
         now.entries += outgoing.len();
         let room = |outgoing| Room { in_flight: Arc::clone(self), bytes: bytes(outgoing) };
         Ok(outgoing.iter().map(room).collect())
+    }
+
+    fn acknowledged(&self) {
+        let mut now = self.now();
+        now.progress = Instant::now();
+        now.failed = None;
+    }
+
+    fn timed_out(&self) {
+        self.now().failed = Some(Instant::now());
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

@@ -10,7 +10,7 @@ use domain::{Entry, Lane, Position};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 
-use crate::contract::{DeadLetter, Delivery, Undeliverable};
+use crate::contract::{DeadLetter, Delivery, StoredLetter, Undeliverable};
 
 /// The header that holds [`Entry::encode_headers`]; always the first.
 pub(crate) const ENTRY: &str = "thalweg-entry";
@@ -77,6 +77,27 @@ fn content_type(format: Format) -> &'static str {
 pub(crate) fn delivery(message: &BorrowedMessage<'_>) -> Delivery {
     let position = Position { lane: lane_of(message.partition()), offset: offset_of(message.offset()) };
     Delivery { position, entry: entry(message) }
+}
+
+/// The dead letter that a message is.
+pub(crate) fn stored_letter(message: &BorrowedMessage<'_>) -> StoredLetter {
+    let number = |key: &str| -> Option<u64> { text_of(message, key)?.parse().ok() };
+    let letter = entry(message).and_then(|entry| {
+        let lane = number(LANE).and_then(|lane| u32::try_from(lane).ok());
+        let position = lane.zip(number(OFFSET)).map(|(lane, offset)| Position { lane: Lane(lane), offset });
+        let malformed = || Undeliverable::Damaged("it does not say why it is a dead letter".into());
+        let (position, reason) = position.zip(text_of(message, REASON)).ok_or_else(malformed)?;
+        Ok(DeadLetter { position, entry, reason })
+    });
+    StoredLetter { number: offset_of(message.offset()), letter }
+}
+
+/// The header with this name. The client panics on a name that is not UTF-8, which only a stranger can have written.
+fn text_of(message: &BorrowedMessage<'_>, key: &str) -> Option<String> {
+    let headers = message.headers()?;
+    let find = || headers.iter().find(|header| header.key == key)?.value.map(<[u8]>::to_vec);
+    let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(find)).ok()??;
+    String::from_utf8(value).ok()
 }
 
 /// The client counts lanes and offsets with signs, and has no negative ones in what it delivers.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
@@ -48,7 +48,7 @@ async fn make(config: &KafkaConfig, admin: &AdminClient<DefaultClientContext>) -
         admin.create_topics(&topics, &options).await.map_err(|error| LogError::new(context(), error))?;
     for topic in made {
         match topic {
-            Ok(name) => tracing::info!(name, lanes = config.lanes, "topic made"),
+            Ok(name) => tracing::info!(name, "topic made"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((_, error)) => return Err(LogError::new(context(), error)),
         }
@@ -64,7 +64,8 @@ async fn await_leaders(
     let admin = std::sync::Arc::new(admin);
     loop {
         let (asked, topics) = (std::sync::Arc::clone(&admin), [config.topic.clone(), config.dead_letters()]);
-        let answer = tokio::task::spawn_blocking(move || lanes_with_leaders(&asked, &topics)).await;
+        let ask = move || lanes_with_leaders(asked.inner(), &topics, ANSWER_WITHIN);
+        let answer = tokio::task::spawn_blocking(ask).await;
         let reason = match answer {
             Ok(Ok(lanes)) => return Ok(lanes),
             Ok(Err(reason)) => reason,
@@ -78,12 +79,13 @@ async fn await_leaders(
 }
 
 /// How many lanes the first of the topics has, if each lane of all of them has a leader; blocks.
-fn lanes_with_leaders(
-    admin: &AdminClient<DefaultClientContext>,
-    topics: &[String; 2],
+pub(crate) fn lanes_with_leaders(
+    client: &Client<impl ClientContext>,
+    topics: &[String],
+    within: Duration,
 ) -> Result<u32, String> {
     let mut counts = topics.iter().map(|name| {
-        let metadata = admin.inner().fetch_metadata(Some(name), ANSWER_WITHIN);
+        let metadata = client.fetch_metadata(Some(name), within);
         let metadata = metadata.map_err(|error| error.to_string())?;
         let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
         if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {

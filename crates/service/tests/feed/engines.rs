@@ -4,26 +4,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
-
-/// One test at a time has brokers of its own: starting them takes the whole machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 pub(crate) struct Engines {
     dir: TempDir,
     pub(crate) brokers: String,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Engines {
     pub(crate) async fn start(nodes: u16) -> Self {
-        let turn = ONE_AT_A_TIME.lock().await;
         let dir = own_dir();
         let path = dir.path().to_owned();
         let nodes = nodes.to_string();
         let printed = blocking(move || run(&path, &["start", "kafka", "--nodes", &nodes])).await;
         let brokers = printed.trim().strip_prefix("THALWEG_KAFKA_BROKERS=").unwrap().to_owned();
-        Self { dir, brokers, _turn: turn }
+        Self { dir, brokers }
     }
 
     /// `kill`, `freeze`, `thaw` or `restart`: returns when it is done, a restart when the broker serves.

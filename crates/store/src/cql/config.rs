@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 /// Settings of a [`CqlStore`](super::CqlStore).
 #[derive(Debug, Clone)]
 pub struct CqlConfig {
@@ -11,6 +13,8 @@ pub struct CqlConfig {
     pub nodes: Vec<String>,
     /// The keyspace that everything is in. It is made if it is not there.
     pub keyspace: KeyspaceName,
+    /// User and password, where the database wants them.
+    pub login: Option<(String, SecretString)>,
     /// On how many nodes each row is, where the keyspace has to be made.
     pub replicas: u8,
     /// How many of them have to have a row before an append is answered, and are asked in a read.
@@ -32,6 +36,7 @@ impl CqlConfig {
         Self {
             nodes,
             keyspace,
+            login: None,
             replicas: 3,
             consistency: CqlConsistency::Quorum,
             request_timeout: Duration::from_secs(5),
@@ -50,6 +55,23 @@ pub enum CqlConsistency {
     Quorum,
     /// A majority of those in the data centre of this process; all processes have to be in the same one.
     LocalQuorum,
+}
+
+/// The text is none of the consistencies that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("has to be quorum or local-quorum")]
+pub struct NotAConsistency;
+
+impl FromStr for CqlConsistency {
+    type Err = NotAConsistency;
+
+    fn from_str(text: &str) -> Result<Self, NotAConsistency> {
+        match text {
+            "quorum" => Ok(Self::Quorum),
+            "local-quorum" => Ok(Self::LocalQuorum),
+            _ => Err(NotAConsistency),
+        }
+    }
 }
 
 /// The name of a keyspace: lower case letters, digits and underscores, a letter first, at most 48.

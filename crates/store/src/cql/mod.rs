@@ -30,6 +30,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
+use secrecy::ExposeSecret as _;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
@@ -43,7 +44,7 @@ use crate::contract::{
 };
 use crate::tally::Tally;
 
-pub use self::config::{CqlConfig, CqlConsistency, KeyspaceName, NotAKeyspace};
+pub use self::config::{CqlConfig, CqlConsistency, KeyspaceName, NotAConsistency, NotAKeyspace};
 
 /// Entries of the index remembered as written, 100 bytes each: 16 blocks a channel, and as many things as one node serves.
 const LISTINGS_REMEMBERED: u64 = 262_144;
@@ -90,8 +91,7 @@ impl CqlStore {
     /// [`StoreError::Unavailable`] if no node answers, [`StoreError::NewerFormat`] if the schema is a newer build's.
     pub async fn open(config: CqlConfig) -> Result<Self, StoreError> {
         let session = connect(&config).await?;
-        schema::migrate(&session, &config).await?;
-        let statements = Statements::prepare(&session, &config.keyspace).await?;
+        let statements = schema::open(&session, &config).await?;
         let inner = Arc::new(Inner {
             session,
             statements,
@@ -133,7 +133,7 @@ async fn connect(config: &CqlConfig) -> Result<Session, StoreError> {
             retry_interval: config.request_timeout / 2,
         })))
         .build();
-    let session = SessionBuilder::new()
+    let mut session = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(config.request_timeout)
@@ -142,6 +142,9 @@ async fn connect(config: &CqlConfig) -> Result<Session, StoreError> {
         .keepalive_timeout(config.request_timeout)
         .keyspaces_to_fetch([config.keyspace.to_string()])
         .schema_agreement_interval(Duration::from_millis(50));
+    if let Some((user, password)) = &config.login {
+        session = session.user(user, password.expose_secret());
+    }
     session.build().await.map_err(unavailable)
 }
 
@@ -166,6 +169,10 @@ impl Store for CqlStore {
     /// Keeps none.
     async fn resume_after(&self) -> Result<Vec<Position>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn answers(&self) -> Result<(), StoreError> {
+        schema::version(&self.inner.session, &self.inner.config.keyspace).await.map(drop)
     }
 
     async fn blocks(

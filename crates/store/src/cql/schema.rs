@@ -6,10 +6,14 @@
 
 use domain::Retention;
 use scylla::client::session::Session;
+use scylla::errors::{DbError, RequestAttemptError};
 use scylla::statement::unprepared::Statement;
+use std::error::Error;
 use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::statements::Statements;
 use super::{CqlConfig, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
 
@@ -126,17 +130,52 @@ const KNOWN: u32 = STEPS.len() as u32;
 /// A change of schema waits for every node, on busy machines for long.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Pause before the schema is looked at again.
+const SETTLES_WITHIN: Duration = Duration::from_millis(200);
+
 struct Table {
     name: &'static str,
     columns: &'static str,
     options: &'static str,
 }
 
-/// Brings the keyspace to the newest schema.
+/// Brings the keyspace to the newest schema, and prepares the statements that need it.
+///
+/// While several processes do so at once, a node may be asked for what another has been told of and it has not: then all of
+/// it is tried again. Every step may be taken twice.
 ///
 /// # Errors
 /// [`StoreError::NewerFormat`] if a newer build has been there: nothing is changed then.
-pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<(), StoreError> {
+pub(super) async fn open(session: &Session, config: &CqlConfig) -> Result<Statements, StoreError> {
+    let give_up = Instant::now() + STEP_TIMEOUT;
+    loop {
+        let opened = async {
+            migrate(session, config).await?;
+            Statements::prepare(session, &config.keyspace).await
+        };
+        match opened.await {
+            Err(StoreError::Unavailable(error)) if is_unsettled(&*error) && Instant::now() < give_up => {
+                tracing::debug!(%error, "the schema is being changed, trying again");
+                tokio::time::sleep(SETTLES_WITHIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// The database does not know of something that somebody has made a moment ago, or makes now.
+fn is_unsettled(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    causes.any(|cause| {
+        let said = cause.downcast_ref().or_else(|| match cause.downcast_ref() {
+            Some(RequestAttemptError::DbError(said, _)) => Some(said),
+            _ => None,
+        });
+        matches!(said, Some(DbError::Invalid | DbError::ConfigError | DbError::ServerError))
+    })
+}
+
+async fn migrate(session: &Session, config: &CqlConfig) -> Result<(), StoreError> {
     let keyspace = &config.keyspace;
     let found = version(session, keyspace).await?;
     if found > KNOWN {
@@ -174,7 +213,8 @@ pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<(),
     Ok(())
 }
 
-async fn version(session: &Session, keyspace: &KeyspaceName) -> Result<u32, StoreError> {
+/// The version of the keyspace's schema; 0 where there is none.
+pub(super) async fn version(session: &Session, keyspace: &KeyspaceName) -> Result<u32, StoreError> {
     let table = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_version'";
     if !exists(session, table, (keyspace.to_string(),)).await? {
         return Ok(0);

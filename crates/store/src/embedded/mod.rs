@@ -175,6 +175,10 @@ impl Store for EmbeddedStore {
         self.blocking(|inner| View::new(&inner.keyspaces).positions()).await
     }
 
+    async fn answers(&self) -> Result<(), StoreError> {
+        self.resume_after().await.map(drop)
+    }
+
     async fn blocks(
         &self,
         channel: ChannelId,

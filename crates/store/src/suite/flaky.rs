@@ -100,6 +100,10 @@ impl Store for Flaky {
         self.store.resume_after().await
     }
 
+    async fn answers(&self) -> Result<(), StoreError> {
+        self.there()?.answers().await
+    }
+
     async fn blocks(
         &self,
         channel: ChannelId,

@@ -5,13 +5,13 @@ use super::Place;
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_what_was_meant() {
     let place = Place::with_file(
-        "lisen = \"127.0.0.1:1\"\n\nheader-timeout = \"1s\"\nkafka = 1\n[log]\nretention_bytes = 1\n",
+        "lisen = \"127.0.0.1:1\"\n\nheader-timeout = \"1s\"\nmqtt = 1\n[log]\nretention_bytes = 1\n",
     );
     let ended = place.run("config check --config thalweg.toml", &[]);
     for says in [
         "thalweg: thalweg.toml:1: lisen is no setting; did you mean listen?\n",
         "thalweg: thalweg.toml:3: header-timeout is no setting; did you mean header_timeout?\n",
-        "thalweg: thalweg.toml:4: kafka is no setting\n",
+        "thalweg: thalweg.toml:4: mqtt is no setting\n",
         "thalweg: thalweg.toml:5: log is no setting",
     ] {
         ended.refused(78, says);

@@ -1,12 +1,15 @@
 //! The command line: what can be run, and every setting, defined once.
 //!
-//! A setting is a field of [`Serve`]. From that field come its flag, its variable, its key in the file, its line in
+//! A setting is a field of [`Serve`], or of [`Cluster`], which is a part of it. From that field come its flag, its variable, its key in the file, its line in
 //! `thalweg config show`, and its place in `deploy/thalweg.example.toml` and `docs/configuration.md`: see [`crate::config`].
 //!
 //! To add one, add a field: `long`, `env` (`THALWEG_` and the name), a default, and a value name that is its unit. `BYTES` and
 //! `DURATION` are read and printed with units. `hide_env_values` marks a secret, which also gets a variable ending in
 //! `_FILE`; a secret without a flag is marked `hide`, too. Then run `make generated`. What has to hold between two settings
 //! stands in [`crate::config::check`].
+
+pub(crate) mod cluster;
+pub(crate) mod roles;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +20,9 @@ use ipnet::IpNet;
 use service::client_address::Proxies;
 use service::rate::Rate;
 
+use crate::cli::cluster::Cluster;
 use crate::config::values::{bytes, filter};
+use crate::dead_letters::DeadLetters;
 use crate::demo::Demo;
 
 /// A telemetry pipeline: things publish SenML over HTTP, every accepted record is kept, and read back as time series.
@@ -30,11 +35,17 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the whole pipeline in this process, with its data in one directory.
+    /// Run the whole pipeline in this process, with its data in one directory; or some roles of a cluster.
     Serve(Configured),
     /// Show, check or explain the settings, without starting anything.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Bring the tables of the registry, the schema of the store and the topics of the log up to date, and end. The roles do the
+    /// same when they start; a deployment that wants it done before, and by one process, runs this.
+    Migrate(Configured),
+    /// Show the packs that could not be stored, and have them tried again.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Watch a small fleet publish, on a server of its own that leaves nothing behind, or on one that runs already.
     Demo(Demo),
 }
@@ -64,13 +75,14 @@ pub(crate) struct Configured {
 }
 
 /// Settings of `thalweg serve`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// Address and port to listen on, for all APIs. Port 0 takes a free one.
     #[arg(long, env = "THALWEG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
 
-    /// Directory that holds all data. It is created if it is missing, and belongs to one process at a time.
+    /// Directory that holds all data. It is created if it is missing, and belongs to one process at a time. In a cluster nothing is
+    /// kept in it.
     #[arg(long, env = "THALWEG_DATA_DIR", default_value = "thalweg-data", value_name = "DIRECTORY")]
     pub(crate) data_dir: PathBuf,
 
@@ -90,7 +102,7 @@ pub(crate) struct Serve {
     pub(crate) token_secret: Option<control_plane::TokenSecrets>,
 
     /// What is logged: `error`, `warn`, `info`, `debug`, or per module as in `info,thalweg_writer=debug`.
-    #[arg(long, env = "THALWEG_LOG_FILTER", default_value = "info,fjall=warn,lsm_tree=warn", value_parser = filter, value_name = "FILTER")]
+    #[arg(long, env = "THALWEG_LOG_FILTER", default_value = "info,fjall=warn,lsm_tree=warn,scylla=warn", value_parser = filter, value_name = "FILTER")]
     pub(crate) log_filter: String,
 
     /// How a line of the log looks: `json`, `text`, or `auto`: text on a terminal, JSON elsewhere.
@@ -156,7 +168,11 @@ pub(crate) struct Serve {
     #[arg(long, env = "THALWEG_LOG_RETENTION_BYTES", default_value_t = 1 << 30, value_parser = bytes::<u64>, value_name = "BYTES")]
     pub(crate) log_retention_bytes: u64,
 
-    /// Age that stored packs in the log may reach before they are deleted, such as `7days`.
+    /// Age that stored packs in the log may reach before they are deleted, such as `7days`. In a cluster, of a topic that does not
+    /// exist yet, and whether they are stored or not.
     #[arg(long, env = "THALWEG_LOG_RETENTION_AGE", default_value = "7days", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) log_retention_age: Duration,
+
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
 }
