@@ -11,7 +11,7 @@ ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-service/engi
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: demo run build test check unit contract engines engines-stop bench soak generated help
+.PHONY: demo run build built test check unit contract cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
 
 help:
 	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
@@ -19,9 +19,11 @@ help:
 	@echo "make test     check, every test, and the API contract where it is there"
 	@echo "make check    format, lints, documentation, licences, deploy/"
 	@echo "make engines  start Kafka, Cassandra and PostgreSQL on loopback and print their addresses; make engines-stop ends them"
+	@echo "make cluster  start a whole cluster on loopback and print where it is; make cluster-stop ends it"
 	@echo "make bench    measure, as ratios within one run; several minutes"
 	@echo "make generated  write what is made from the settings' definitions"
-	@echo "make soak     kill, stop and crowd the server under load, and look for what is lost"
+	@echo "make soak     kill, stop and crowd the server under load, do harm to a cluster, and look for what is lost"
+	@echo "make soak-short  5 rounds of harm to a cluster"
 
 demo:
 	$(CARGO) run --release --quiet --package thalweg -- demo $(ARGS)
@@ -32,26 +34,43 @@ run:
 build:
 	$(CARGO) build --release --package thalweg
 
-test: check unit contract
+test: check unit contract cluster-test
 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features $(ENGINES) --quiet -- -D warnings
+	$(CARGO) clippy --workspace --test cluster --test harm --features $(ENGINES) --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
 
-# With real engines: started once, when everything is built, and stopped whatever becomes of the tests.
-unit:
+# Everything that is tested, always of the whole workspace: asked for by package, cargo would build the dependencies again with other
+# features.
+built:
 	$(CARGO) test --workspace --features $(ENGINES) --no-run
+	$(CARGO) test --workspace --features $(ENGINES) --no-run --test cluster --test harm
+
+# With real engines: started once, when everything is built, and stopped whatever becomes of the tests.
+unit: built
 	deploy/engines with kafka cassandra postgres -- $(CARGO) test --workspace --features $(ENGINES)
 
-contract:
-	@if [ -f "$(CONTRACT)" ]; then \
-		$(CARGO) build --quiet --package thalweg && \
-		deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \
+contract: built
+	@if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \
 	else echo "$(CONTRACT) is not there: the contract was not run"; fi
+
+# The API at a cluster of two processes a role on three nodes of each engine, and then harm to it.
+cluster-test: built
+	THALWEG=$(TARGET)/debug/thalweg deploy/cluster with --nodes 3 -- sh -ec '\
+		if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$$THALWEG_URL" $(CONTRACT_SECTIONS); fi; \
+		$(CARGO) test --workspace --features $(ENGINES) --test cluster --test harm'
+
+# For a person: a whole cluster behind one port. Settings come from the environment.
+cluster: build
+	@THALWEG=$(RELEASE)/thalweg deploy/cluster start
+
+cluster-stop:
+	@deploy/cluster stop
 
 # For a person who wants to look into real engines; how else to use them: deploy/README.md.
 engines:
@@ -61,8 +80,7 @@ engines-stop:
 	@deploy/engines stop
 
 # What is made from the settings' definitions; a test holds it equal.
-generated:
-	$(CARGO) build --quiet --package thalweg
+generated: built
 	$(TARGET)/debug/thalweg config example >deploy/thalweg.example.toml
 	$(TARGET)/debug/thalweg config reference >docs/configuration.md
 
@@ -79,3 +97,8 @@ soak: build
 	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 200
 	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 100 --stop
 	$(RELEASE)/thalweg-ledger crowd --server $(RELEASE)/thalweg
+	THALWEG=$(RELEASE)/thalweg deploy/cluster with --nodes 3 -- $(RELEASE)/thalweg-ledger harm --rounds 50
+
+soak-short: build
+	$(CARGO) build --release --quiet --package thalweg-bench
+	THALWEG=$(RELEASE)/thalweg deploy/cluster with --nodes 3 -- $(RELEASE)/thalweg-ledger harm --rounds 5

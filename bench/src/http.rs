@@ -24,6 +24,7 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: HeaderValue,
+    has_answered: bool,
 }
 
 /// A whole answer.
@@ -71,7 +72,12 @@ impl Connection {
         // Its error reaches the owner through the sender as well.
         tokio::spawn(connection);
         let host = HeaderValue::try_from(address.to_string()).expect("an address is printable ASCII");
-        Ok(Self { sender, host })
+        Ok(Self { sender, host, has_answered: false })
+    }
+
+    /// Whether anything was ever answered on it. Until then, it may be one that the system completed and no server took.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// Sends one request and reads its whole answer.
@@ -92,7 +98,10 @@ impl Connection {
             Ok(Err(error)) if error.downcast_ref().is_some_and(hyper::Error::is_canceled) => {
                 Err(Fault::Unsent(error))
             }
-            Ok(answer) => answer.map_err(Fault::Unknown),
+            Ok(answer) => {
+                self.has_answered |= answer.is_ok();
+                answer.map_err(Fault::Unknown)
+            }
             Err(_) => Err(Fault::Unknown(anyhow::anyhow!("no answer within {ANSWER_WAIT_MAX:?}"))),
         }
     }

@@ -5,7 +5,9 @@
 //! goal beside what it measured.
 
 pub mod api;
+pub mod cluster;
 pub mod crowd;
+pub mod faults;
 pub mod http;
 pub mod kills;
 pub mod ledger;

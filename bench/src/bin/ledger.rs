@@ -13,7 +13,9 @@ use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 use serde_json::json;
 use thalweg_bench::api::Login;
+use thalweg_bench::cluster::Cluster;
 use thalweg_bench::crowd::{Crowd, CrowdReport, P99_RATIO_MAX, crowd_test, is_back};
+use thalweg_bench::faults::{FaultReport, Faults, OutageReport, fault_test, store_outage};
 use thalweg_bench::kills::{Ending, KillReport, Kills, kill_test};
 use thalweg_bench::ledger::{Ledger, Load, Pace, Plan, PublishReport, Verdict};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,8 @@ enum Command {
     Soak(Soak),
     /// Start a server, and crowd it with slow and silent connections while it is published to. Needs no --base.
     Crowd(CrowdOptions),
+    /// Kill, freeze and stop the nodes of a cluster under load, then read back. Run it by `deploy/cluster with`.
+    Harm(HarmOptions),
 }
 
 #[derive(Args)]
@@ -131,6 +135,19 @@ struct Soak {
 }
 
 #[derive(Debug, Args)]
+struct HarmOptions {
+    /// The script that started the cluster.
+    #[arg(long, default_value = "deploy/cluster", value_name = "FILE")]
+    script: PathBuf,
+    /// How often a node of each kind is killed.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// How long the whole store is gone at the end.
+    #[arg(long, default_value = "2min", value_parser = humantime::parse_duration)]
+    store_gone: Duration,
+}
+
+#[derive(Debug, Args)]
 struct CrowdOptions {
     /// The server's program.
     #[arg(long, value_name = "FILE")]
@@ -165,6 +182,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
     let (published, verdict) = match command {
         Command::Soak(soak) => return soak.run(options.json, options.settle).await,
         Command::Crowd(crowd) => return crowd.run(options.json).await,
+        Command::Harm(harm) => return harm.run(options.json).await,
         Command::Publish => (Some(publish(&options).await?.1), None),
         Command::Run => {
             let (ledger, published) = publish(&options).await?;
@@ -262,8 +280,52 @@ impl Soak {
             print_soak(&report);
         }
         // In good order no connection breaks, either.
-        Ok(report.verdict.holds() && (ending == Ending::Kill || report.published.unanswered == 0))
+        let PublishReport { unanswered, unanswered_at_first, .. } = report.published;
+        // Before its first answer a connection may be one that no server took.
+        let is_orderly = ending == Ending::Kill || unanswered == unanswered_at_first;
+        Ok(report.verdict.holds() && is_orderly)
     }
+}
+
+impl HarmOptions {
+    /// Whether nothing was lost, nothing broke in good order, and the writers caught up.
+    async fn run(self, json: bool) -> anyhow::Result<bool> {
+        let cluster = Cluster::from_environment(&self.script)?;
+        let faults = Faults { rounds: self.rounds, ..Faults::default() };
+        let report = fault_test(&cluster, &faults).await?;
+        let outage = store_outage(&cluster, &faults, self.store_gone).await?;
+        if json {
+            println!("{}", json!({ "harm": report, "outage": outage }));
+        } else {
+            print_harm(&report);
+            print_outage(&outage);
+        }
+        Ok(report.holds() && outage.holds())
+    }
+}
+
+fn print_harm(report: &FaultReport) {
+    println!("harm");
+    for (done, seconds) in &report.done {
+        println!("  {done:<28} the next packs took {seconds:>7.2} s");
+    }
+    print_published(&report.published);
+    println!("rolling over the ingest nodes");
+    print_published(&report.rolling);
+    println!("ledger\n{}", report.verdict);
+}
+
+fn print_outage(report: &OutageReport) {
+    println!("the store was gone");
+    println!("  {} packs acknowledged meanwhile", report.acknowledged_meanwhile);
+    println!(
+        "  {:.0} packs/s stored afterwards while {:.0}/s arrived: {:.2}x",
+        report.catch_up_rate,
+        report.arrival_rate,
+        report.catch_up_ratio()
+    );
+    print_published(&report.published);
+    println!("ledger\n{}", report.verdict);
 }
 
 impl CrowdOptions {
@@ -314,6 +376,7 @@ fn print_published(published: &PublishReport) {
         records_acknowledged,
         answers,
         unanswered,
+        unanswered_at_first,
         resent,
         seconds,
         latency,
@@ -326,7 +389,10 @@ fn print_published(published: &PublishReport) {
         published.packs_per_second(),
         published.records_per_second()
     );
-    println!("  answers {}; unanswered {unanswered}; sent again {resent}", answers.join(", "));
+    println!(
+        "  answers {}; unanswered {unanswered} ({unanswered_at_first} on new connections); sent again {resent}",
+        answers.join(", ")
+    );
     println!(
         "  latency ms: p50 {:.3}  p90 {:.3}  p99 {:.3}  p99.9 {:.3}  max {:.3}",
         latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max

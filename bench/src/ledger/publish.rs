@@ -65,6 +65,8 @@ pub struct PublishReport {
     pub answers: BTreeMap<u16, u64>,
     /// Packs sent whose connection broke before the answer.
     pub unanswered: u64,
+    /// Those of them that were the first on their connection: a stop resets what the system connected and no server took.
+    pub unanswered_at_first: u64,
     /// Packs sent again.
     pub resent: u64,
     /// Seconds from the first pack to the last answer.
@@ -152,6 +154,7 @@ struct Tally {
     packs_acknowledged: u64,
     answers: BTreeMap<u16, u64>,
     unanswered: u64,
+    unanswered_at_first: u64,
     resent: u64,
     last_answer: Instant,
     micros: Histogram<u64>,
@@ -188,6 +191,7 @@ impl Publishing {
                 packs_acknowledged: 0,
                 answers: BTreeMap::new(),
                 unanswered: 0,
+                unanswered_at_first: 0,
                 resent: 0,
                 last_answer: started,
                 micros,
@@ -240,8 +244,12 @@ impl Publishing {
                     Attempt::Unsent
                 }
                 Err(Fault::Unknown(_)) => {
+                    let is_first = !connection.has_answered();
                     line.open = None;
-                    self.lock().unanswered += 1;
+                    let mut tally = self.lock();
+                    tally.unanswered += 1;
+                    tally.unanswered_at_first += u64::from(is_first);
+                    drop(tally);
                     self.ledger.note_outcome(pack, Outcome::Unknown)?;
                     Attempt::Open(Duration::ZERO)
                 }
@@ -308,6 +316,7 @@ impl Publishing {
             records_acknowledged: tally.packs_acknowledged * u64::from(self.ledger.plan().records_per_pack),
             answers: tally.answers.clone(),
             unanswered: tally.unanswered,
+            unanswered_at_first: tally.unanswered_at_first,
             resent: tally.resent,
             seconds: (tally.last_answer - self.started).as_secs_f64(),
             latency: Latency::of(&tally.micros),

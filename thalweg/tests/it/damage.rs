@@ -1,10 +1,11 @@
-//! Files that are damaged while the server is down: it starts, keeps what it has, and takes new packs.
+//! A server that is killed, and files that are damaged while it is down: it starts, keeps what it has, and takes new packs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::first_message::documented_pack;
 use crate::harness::{Server, Thing};
 
 fn newest_segment(data: &Path) -> PathBuf {
@@ -45,4 +46,19 @@ async fn a_cut_or_flipped_segment_costs_nothing_that_is_stored_and_new_packs_are
     }
     let thing = Thing { base: server.base.clone(), ..thing };
     thing.until_stored(stored).await;
+}
+
+#[tokio::test]
+async fn records_survive_a_kill_right_after_the_202() {
+    let server = Server::start();
+    let user = server.user().await;
+    let thing = user.connected_thing().await;
+    thing.publish(&documented_pack()).await;
+    drop(user);
+    let server = server.kill_and_restart();
+    let thing = Thing { base: server.base.clone(), ..thing };
+    thing.until_stored(3).await;
+    thing.publish(&documented_pack()).await;
+    thing.publish(&json!([{"n": "end", "v": 1}])).await;
+    thing.until_stored(4).await;
 }

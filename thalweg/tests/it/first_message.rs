@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, column};
 
-fn documented_pack() -> Value {
+pub(crate) fn documented_pack() -> Value {
     json!([
         {"bn": "some-base-name:", "bt": 1.276020076001e+09, "bu": "A", "bver": 5, "n": "voltage", "u": "V", "v": 120.1},
         {"n": "current", "t": -5, "v": 1.2},
@@ -34,21 +34,6 @@ async fn the_documented_pack_reads_back_as_documented() {
         ],
     });
     assert_eq!(page, wanted);
-}
-
-#[tokio::test]
-async fn records_survive_a_kill_right_after_the_202() {
-    let server = Server::start();
-    let user = server.user().await;
-    let thing = user.connected_thing().await;
-    thing.publish(&documented_pack()).await;
-    drop(user);
-    let server = server.kill_and_restart();
-    let thing = crate::harness::Thing { base: server.base.clone(), ..thing };
-    thing.until_stored(3).await;
-    thing.publish(&documented_pack()).await;
-    thing.publish(&json!([{"n": "end", "v": 1}])).await;
-    thing.until_stored(4).await;
 }
 
 #[tokio::test]

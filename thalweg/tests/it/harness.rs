@@ -15,11 +15,14 @@ pub(crate) const ADMIN_PASSWORD: &str = "the admin's password";
 pub(crate) const PASSWORD: &str = "a user's password";
 
 /// How long a test waits for a condition before it fails. Generous: it is a bound, not an expectation.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Pause between two looks: what is waited for competes with the looking for the same cores.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// A server process on a directory. Killed and cleaned up when it is dropped.
+/// A server process on a directory, killed and cleaned up when it is dropped; or the cluster that is tested.
 pub(crate) struct Server {
-    child: Child,
+    /// A cluster is another's process.
+    child: Option<Child>,
     pub(crate) base: String,
     data: Option<TempDir>,
     /// Disconnected when the process has ended, where its output is read.
@@ -27,9 +30,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a fresh server and waits until it listens.
+    /// Starts a fresh server and waits until it listens. Under `deploy/cluster with`, that cluster, which tests share.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the script tells its command by variables where the cluster is"
+    )]
     pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+        match std::env::var("CLUSTER_DIR").and_then(|_| std::env::var("THALWEG_URL")) {
+            Ok(base) => Self { child: None, base, data: None, running: None },
+            Err(_) => Self::start_with(&[]),
+        }
     }
 
     /// The same, with more arguments.
@@ -65,7 +75,7 @@ impl Server {
             }
         });
         let base = base.recv_timeout(PATIENCE).expect("the server prints its address once it listens");
-        Self { child, base, data: None, running: Some(running) }
+        Self { child: Some(child), base, data: None, running: Some(running) }
     }
 
     /// Starts a fresh server whose standard output and error go into files, see [`Server::recorded`].
@@ -82,7 +92,7 @@ impl Server {
             .stderr(file("stderr"))
             .spawn()
             .unwrap();
-        let mut server = Self { child, base: String::new(), data: Some(data), running: None };
+        let mut server = Self { child: Some(child), base: String::new(), data: Some(data), running: None };
         let deadline = Instant::now() + PATIENCE;
         while server.base.is_empty() {
             assert!(Instant::now() < deadline, "it does not listen: {}", server.recorded("stderr"));
@@ -109,13 +119,20 @@ impl Server {
 
     /// The process.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Ends it at once, if it is ours.
+    fn end(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// SIGKILL, and a new process on the same data.
     pub(crate) fn kill_and_restart(mut self) -> Self {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.end();
         Self::start_on(self.data.take().unwrap())
     }
 
@@ -138,13 +155,12 @@ impl Server {
             let ended = running.recv_timeout(PATIENCE);
             assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the server still runs");
         }
-        self.child.wait().unwrap().code()
+        self.child.as_mut().unwrap().wait().unwrap().code()
     }
 
     /// SIGKILL; the directory, for a look at its files.
     pub(crate) fn kill(mut self) -> TempDir {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.end();
         self.data.take().unwrap()
     }
 
@@ -170,8 +186,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
@@ -293,7 +308,7 @@ impl Thing {
     }
 }
 
-/// Asks until the answer is good. Every question is a request of its own, so asking again is the wait.
+/// Asks until the answer is good.
 pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -301,6 +316,7 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T, String
             Ok(answer) => return answer,
             Err(problem) => assert!(Instant::now() < deadline, "{problem}"),
         }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
 }
 

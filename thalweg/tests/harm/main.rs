@@ -1,0 +1,28 @@
+//! Harm to the cluster that `deploy/cluster with` started, and what has to happen within a second: one test at a time, and nothing
+//! else is asked of it meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+#[expect(dead_code, reason = "the other tests of the product need more of it")]
+#[path = "../it/harness.rs"]
+mod harness;
+
+mod faults;
+mod outages;
+mod revocation;
+
+use std::path::Path;
+
+use thalweg_bench::cluster::Cluster;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Waits until no other test harms the cluster, and keeps the others waiting as long as the guard lives.
+async fn alone() -> MutexGuard<'static, ()> {
+    static CLUSTER: Mutex<()> = Mutex::const_new(());
+    CLUSTER.lock().await
+}
+
+fn cluster() -> Cluster {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/cluster");
+    Cluster::from_environment(&script).unwrap()
+}
