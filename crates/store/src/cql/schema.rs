@@ -6,7 +6,7 @@
 
 use domain::Retention;
 use scylla::client::session::Session;
-use scylla::errors::{DbError, RequestAttemptError};
+use scylla::errors::DbError;
 use scylla::statement::unprepared::Statement;
 use std::error::Error;
 use std::time::Duration;
@@ -163,16 +163,13 @@ pub(super) async fn open(session: &Session, config: &CqlConfig) -> Result<Statem
     }
 }
 
-/// The database does not know of something that somebody has made a moment ago, or makes now.
+/// The database does not know of something that somebody has made a moment ago, or makes now. The driver's errors hide what
+/// the database said behind one another; their texts have it.
 fn is_unsettled(error: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
-    causes.any(|cause| {
-        let said = cause.downcast_ref().or_else(|| match cause.downcast_ref() {
-            Some(RequestAttemptError::DbError(said, _)) => Some(said),
-            _ => None,
-        });
-        matches!(said, Some(DbError::Invalid | DbError::ConfigError | DbError::ServerError))
-    })
+    let text = error.to_string();
+    [DbError::Invalid, DbError::ConfigError, DbError::ServerError]
+        .iter()
+        .any(|said| text.contains(&said.to_string()))
 }
 
 async fn migrate(session: &Session, config: &CqlConfig) -> Result<(), StoreError> {
