@@ -39,6 +39,8 @@ mod world;
 mod engines;
 mod faults;
 mod opening;
+#[path = "../../../deploy/engines.d/own_engines.rs"]
+mod own_engines;
 mod proxy;
 mod site;
 mod together;

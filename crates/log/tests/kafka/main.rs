@@ -13,4 +13,6 @@ mod engines;
 mod faults;
 mod groups;
 mod messages;
+#[path = "../../../../deploy/engines.d/own_engines.rs"]
+mod own_engines;
 mod site;

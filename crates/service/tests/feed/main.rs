@@ -14,4 +14,6 @@ mod engines;
 mod faults;
 mod frozen;
 mod losses;
+#[path = "../../../../deploy/engines.d/own_engines.rs"]
+mod own_engines;
 mod site;

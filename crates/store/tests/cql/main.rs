@@ -11,6 +11,8 @@ mod engines;
 mod faults;
 mod history;
 mod home;
+#[path = "../../../../deploy/engines.d/own_engines.rs"]
+mod own_engines;
 mod retention;
 mod several;
 
