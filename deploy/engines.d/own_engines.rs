@@ -20,9 +20,11 @@ impl OwnEngines {
         (Self { dir }, address.unwrap().to_owned())
     }
 
-    /// `kill`, `freeze`, `thaw` or `restart`: returns when it is done, a restart when the node serves.
-    pub(crate) async fn act(&self, action: &str, node: &str) {
-        run(self.dir.path(), &[action, node]).await;
+    /// `kill`, `freeze`, `thaw` or `restart`, of a node or of some with spaces between: returns when it is done, a restart when
+    /// they serve.
+    pub(crate) async fn act(&self, action: &str, nodes: &str) {
+        let words: Vec<&str> = std::iter::once(action).chain(nodes.split(' ')).collect();
+        run(self.dir.path(), &words).await;
     }
 }
 

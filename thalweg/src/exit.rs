@@ -130,6 +130,7 @@ impl Exit {
             Some(StoreError::Unavailable(source)) => {
                 Some(causes(&**source).find_map(of_io).unwrap_or(Self::Data))
             }
+            Some(StoreError::Forgotten) => Some(Self::Unavailable),
             None => of_io(cause),
         }
     }

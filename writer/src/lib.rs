@@ -1,10 +1,12 @@
 //! Moves entries from the log into the store: resolves packs, stores their records in batches, commits what is stored.
 //!
 //! Never drops an entry: one that can't be stored ever goes to the dead letters with its reason, a store that is down
-//! is waited for, and an entry of a newer version stops its lane until the writer is upgraded.
+//! is waited for, one that may have forgotten something is given it again, and an entry of a newer version stops its lane
+//! until the writer is upgraded.
 
 mod metrics;
 mod resolve;
+mod uncommitted;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use metrics::{Reason, Status, Step, WriterMetrics};
 
 use crate::resolve::{Dead, Resolved};
+use crate::uncommitted::{Uncommitted, advance};
 
 /// The consumer group of the writers.
 pub const GROUP: &str = "writer";
@@ -69,6 +72,13 @@ impl fmt::Debug for Parts {
     }
 }
 
+impl Parts {
+    fn failed(&self, step: Step) {
+        self.metrics.retries_total.of(step).increment(1);
+        self.status.failed(clock::unix_micros());
+    }
+}
+
 /// Why a writer could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -86,52 +96,102 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it could not begin; afterwards every failure is waited out.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), RunError> {
-    let resume = parts.store.resume_after().await?;
-    let subscription = parts.log.subscribe(GROUP, &resume).await?;
+    let mut subscription = subscribe(&parts).await?;
     let _running = parts.status.run();
-    let mut writer =
-        Writer { retry: Retry::new(config.retry), config, parts, subscription, stored: Vec::new(), shutdown };
-    writer.work().await;
-    writer.commit().await;
-    Ok(())
+    let mut buried = Vec::new();
+    loop {
+        let mut writer = Writer {
+            retry: Retry::new(config.retry),
+            config: &config,
+            parts: &parts,
+            subscription,
+            uncommitted: Uncommitted::default(),
+            buried,
+            shutdown: &shutdown,
+        };
+        if let Err(Forgotten) = writer.work().await {
+            parts.metrics.rewinds_total.increment(1);
+            tracing::warn!(
+                "the store may have forgotten what it took last; all that is not committed is read and stored again"
+            );
+            let Writer { retry, subscription: ended, buried: done, .. } = writer;
+            drop(ended);
+            let Some(again) = subscribe_again(&parts, retry, &shutdown).await else { return Ok(()) };
+            (subscription, buried) = (again, done);
+        } else {
+            // What the store has forgotten just now comes again at the next start.
+            let _ = writer.commit().await;
+            return Ok(());
+        }
+    }
 }
 
-struct Writer {
-    config: Config,
-    parts: Parts,
+async fn subscribe(parts: &Parts) -> Result<Box<dyn Subscription>, RunError> {
+    let resume = parts.store.resume_after().await?;
+    Ok(parts.log.subscribe(GROUP, &resume).await?)
+}
+
+/// Nothing: shutdown came.
+async fn subscribe_again(
+    parts: &Parts,
+    mut retry: Retry,
+    shutdown: &CancellationToken,
+) -> Option<Box<dyn Subscription>> {
+    loop {
+        match subscribe(parts).await {
+            Ok(subscription) => return Some(subscription),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the log can't be subscribed to, trying again")
+            }
+        }
+        parts.failed(Step::Read);
+        if !retry.pause(shutdown).await {
+            return None;
+        }
+    }
+}
+
+/// The store may have forgotten what is not committed: it has to be read again.
+struct Forgotten;
+
+struct Writer<'a> {
+    config: &'a Config,
+    parts: &'a Parts,
     subscription: Box<dyn Subscription>,
-    /// Positions whose records are stored, and not committed yet; one a lane.
-    stored: Vec<Position>,
+    uncommitted: Uncommitted,
+    /// How far dead letters are kept; one a lane. What is read again is not buried again.
+    buried: Vec<Position>,
     retry: Retry,
-    shutdown: CancellationToken,
+    shutdown: &'a CancellationToken,
 }
 
-impl Writer {
-    async fn work(&mut self) {
+impl Writer<'_> {
+    /// Until shutdown.
+    async fn work(&mut self) -> Result<(), Forgotten> {
         let mut commit_due = Instant::now() + self.config.commit_interval;
         loop {
             let batch = tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                () = tokio::time::sleep_until(commit_due), if !self.stored.is_empty() => None,
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep_until(commit_due), if !self.uncommitted.is_empty() => None,
                 batch = self.subscription.next_batch(&self.config.batch) => Some(batch),
             };
             match batch {
                 None => {
-                    self.commit().await;
+                    self.commit().await?;
                     commit_due = Instant::now() + self.config.commit_interval;
                 }
                 Some(Ok(batch)) => {
                     let read = Instant::now();
                     let resolved = resolve::in_background(batch, self.config.pack).await;
                     if !self.keep(resolved, read).await {
-                        return;
+                        return Ok(());
                     }
                 }
                 Some(Err(error)) => {
                     tracing::error!(error = %Chain(&error), "the log can't be read, trying again");
-                    self.failed(Step::Read);
-                    if !self.retry.pause(&self.shutdown).await {
-                        return;
+                    self.parts.failed(Step::Read);
+                    if !self.retry.pause(self.shutdown).await {
+                        return Ok(());
                     }
                 }
             }
@@ -150,12 +210,7 @@ impl Writer {
             return false;
         }
         self.measure(records, oldest, read);
-        for position in positions {
-            match self.stored.iter_mut().find(|stored| stored.lane == position.lane) {
-                Some(stored) => *stored = position,
-                None => self.stored.push(position),
-            }
-        }
+        self.uncommitted.stored(positions);
         for (position, obstacle) in obstacles {
             tracing::error!(?position, %obstacle, "this lane stops here until this program is upgraded; nothing is lost");
             self.subscription.withhold(position);
@@ -176,12 +231,11 @@ impl Writer {
         }
     }
 
-    fn failed(&self, step: Step) {
-        self.parts.metrics.retries_total.of(step).increment(1);
-        self.parts.status.failed(clock::unix_micros());
-    }
-
-    async fn bury(&mut self, dead: Vec<Dead>) -> bool {
+    async fn bury(&mut self, mut dead: Vec<Dead>) -> bool {
+        let buried = |position: Position| {
+            self.buried.iter().any(|last| last.lane == position.lane && last.offset >= position.offset)
+        };
+        dead.retain(|dead| !buried(dead.letter.position));
         for Dead { letter, code } in &dead {
             // The reason in the letter may name a field of the pack: it is for who looks at the letter, not for the log.
             let position = letter.position;
@@ -189,6 +243,7 @@ impl Writer {
             self.parts.metrics.dead_letters_total.of(Reason(*code)).increment(1);
         }
         let letters: Vec<DeadLetter> = dead.into_iter().map(|dead| dead.letter).collect();
+        let positions = letters.iter().map(|letter| letter.position).collect();
         while !letters.is_empty() {
             match self.parts.log.bury(letters.clone()).await {
                 Ok(()) => break,
@@ -196,11 +251,12 @@ impl Writer {
                     tracing::warn!(error = %Chain(&error), "dead letters can't be kept, trying again")
                 }
             }
-            self.failed(Step::Bury);
-            if !self.retry.pause(&self.shutdown).await {
+            self.parts.failed(Step::Bury);
+            if !self.retry.pause(self.shutdown).await {
                 return false;
             }
         }
+        advance(&mut self.buried, positions);
         true
     }
 
@@ -216,34 +272,43 @@ impl Writer {
                     tracing::warn!(error = %Chain(&error), "the store takes no records, trying again")
                 }
             }
-            self.failed(Step::Append);
-            if !self.retry.pause(&self.shutdown).await {
+            self.parts.failed(Step::Append);
+            if !self.retry.pause(self.shutdown).await {
                 return false;
             }
         }
     }
 
     /// Only what the store has made durable may be forgotten by the log.
-    async fn commit(&mut self) {
-        if self.stored.is_empty() {
-            return;
+    async fn commit(&mut self) -> Result<(), Forgotten> {
+        self.uncommitted.mark(Instant::now());
+        if self.uncommitted.is_empty() {
+            return Ok(());
         }
-        if let Err(error) = self.parts.store.persist().await {
-            tracing::warn!(error = %Chain(&error), "the store can't make records durable, trying again later");
-            self.failed(Step::Persist);
-            return;
+        match self.parts.store.persist().await {
+            Ok(ended_by) => self.uncommitted.settle(ended_by),
+            Err(StoreError::Forgotten) => return Err(Forgotten),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the store can't make records durable, trying again later");
+                self.parts.failed(Step::Persist);
+                return Ok(());
+            }
         }
-        match self.subscription.commit(&self.stored).await {
+        if self.uncommitted.durable().is_empty() {
+            return Ok(());
+        }
+        match self.subscription.commit(self.uncommitted.durable()).await {
             Ok(()) => {
-                self.stored.clear();
+                self.uncommitted.committed();
                 self.parts.status.succeeded();
                 self.parts.metrics.last_commit_timestamp_seconds.set(clock::unix_seconds() as f64);
             }
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "the log can't commit, trying again later");
-                self.failed(Step::Commit);
+                self.parts.failed(Step::Commit);
             }
         }
+        Ok(())
     }
 }
 

@@ -65,6 +65,8 @@ declare! {
         pub(crate) retries_total: Family<Step, Counter>,
         /// Entries that can never be stored and were kept as dead letters.
         pub(crate) dead_letters_total: Family<Reason, Counter>,
+        /// Times that all that was not committed was read and stored again, because the store may have forgotten it.
+        pub(crate) rewinds_total: Counter,
         /// Stretches of the log that were damaged and passed over.
         pub(crate) damaged_total: Counter,
         /// When the log was last told how far it may forget, in seconds since the Unix epoch; 0 before the first time.

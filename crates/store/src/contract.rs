@@ -8,6 +8,7 @@ use domain::{
     BucketWidth, ChannelId, ChannelProfile, Position, Protocol, ReceivedAt, Record, Subtopic, ThingId,
     Timestamp,
 };
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::tally::{Tally, Wants};
@@ -50,11 +51,13 @@ pub trait Store: Send + Sync + 'static {
     /// perhaps a part.
     async fn append(&self, batch: WriteBatch) -> Result<(), StoreError>;
 
-    /// Makes everything appended so far survive a crash of the machine.
+    /// Makes what was appended survive a crash of the machine: all whose append ended at or before the instant that this
+    /// answers. That is when it was asked, or earlier where it takes this store a while and is under way by itself.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if that could not be done.
-    async fn persist(&self) -> Result<(), StoreError>;
+    /// [`StoreError::Unavailable`] if that could not be done. [`StoreError::Forgotten`]: append again what was appended
+    /// behind the last instant that was answered; this is said once.
+    async fn persist(&self) -> Result<Instant, StoreError>;
 
     /// The last positions that came with a batch, one per lane; empty where this store keeps none.
     ///
@@ -424,6 +427,9 @@ pub enum StoreError {
     /// Nothing was answered, and at most a part done of what may be done twice: try again, now or when the store is back.
     #[error("store is unavailable")]
     Unavailable(#[source] BoxError),
+    /// Of what was appended and had not been made durable, a part may be gone.
+    #[error("a node of the store may have forgotten what it stored last")]
+    Forgotten,
     /// The stored data can't be understood; a person has to look.
     #[error("stored data is damaged: {0}")]
     Damaged(String),

@@ -78,6 +78,13 @@ impl World {
         assert_eq!(self.stored().await, records);
     }
 
+    /// Waits until a line is among the metrics.
+    async fn until(&self, line: &str) {
+        while !self.metrics.render().lines().any(|there| there == line) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn stored(&self) -> u64 {
         let counts = self
             .store
@@ -154,6 +161,26 @@ async fn what_the_store_has_not_made_durable_is_never_committed() {
     stop.cancel();
     writer.await.unwrap();
     assert_eq!(world.uncommitted().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_may_have_forgotten_is_stored_again_and_no_letter_is_kept_twice() {
+    let world = World::new().await;
+    world.store.refuse_to_persist(true);
+    let (writer, stop) = world.write();
+    world.append((0..10).map(pack).chain([(10, "[".to_owned())])).await;
+    world.until_stored(10).await;
+    world.until("writer_dead_letters_total{reason=\"malformed\"} 1").await;
+    world.store.forget();
+    world.until("writer_rewinds_total 1").await;
+    world.until("writer_records_total 20").await;
+    world.store.refuse_to_persist(false);
+    world.append([pack(11)]).await;
+    world.until_stored(11).await;
+    stop.cancel();
+    writer.await.unwrap();
+    assert_eq!(world.uncommitted().await, 0);
+    assert_eq!(world.log.dead_letters(0, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@
 mod append;
 mod config;
 mod counts;
+mod durability;
 mod expire;
 mod flushes;
 mod index;
@@ -20,7 +21,7 @@ mod schema;
 mod statements;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,11 +32,13 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 use secrecy::ExposeSecret as _;
-use tokio::sync::RwLock;
+use tokio::sync::{OnceCell, RwLock};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::append::Listing;
 use self::counts::Counts;
+use self::durability::Durability;
 use self::flushes::Flushes;
 use self::statements::Statements;
 use crate::contract::{
@@ -61,6 +64,8 @@ const TARGETS_REMEMBERED: u64 = 65_536;
 pub struct CqlStore {
     inner: Arc<Inner>,
     sweeper: JoinHandle<()>,
+    /// Looks after the nodes, from the first append on.
+    watcher: OnceCell<JoinHandle<()>>,
 }
 
 /// What all parts of the store share.
@@ -69,6 +74,7 @@ struct Inner {
     statements: Statements,
     config: CqlConfig,
     flushes: Flushes,
+    durability: Mutex<Durability>,
     counts: Counts,
     /// What is known to be in the index.
     listed: moka::sync::Cache<Listing, ()>,
@@ -96,6 +102,7 @@ impl CqlStore {
             session,
             statements,
             flushes: Flushes::new(),
+            durability: Mutex::new(Durability::new(Instant::now())),
             counts: Counts::new(),
             listed: moka::sync::Cache::builder()
                 .max_capacity(LISTINGS_REMEMBERED)
@@ -110,13 +117,16 @@ impl CqlStore {
         });
         inner.rows_of(Retention::Forever).await?;
         let sweeper = tokio::spawn(purge::sweep(Arc::clone(&inner)));
-        Ok(Self { inner, sweeper })
+        Ok(Self { inner, sweeper, watcher: OnceCell::new() })
     }
 }
 
 impl Drop for CqlStore {
     fn drop(&mut self) {
         self.sweeper.abort();
+        if let Some(watcher) = self.watcher.get() {
+            watcher.abort();
+        }
     }
 }
 
@@ -157,13 +167,14 @@ impl Inner {
 #[async_trait]
 impl Store for CqlStore {
     async fn append(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.watcher.get_or_init(|| durability::watch(&self.inner)).await;
         let append = self.inner.append(&batch.rows);
         tokio::time::timeout(self.inner.config.append_timeout, append).await.map_err(unavailable)?
     }
 
-    /// What was acknowledged is on a majority of the replicas.
-    async fn persist(&self) -> Result<(), StoreError> {
-        Ok(())
+    /// What was acknowledged is on a majority of the replicas: durable once they have written their commit logs.
+    async fn persist(&self) -> Result<Instant, StoreError> {
+        self.inner.persist()
     }
 
     /// Keeps none.

@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use domain::{ChannelId, ChannelProfile, Position, Timestamp};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+use tokio::time::Instant;
 
 use self::append::Writer;
 use self::hot::HotWindows;
@@ -167,8 +168,10 @@ impl Store for EmbeddedStore {
         self.blocking(move |inner| inner.writer().append(&inner.keyspaces, &batch)).await
     }
 
-    async fn persist(&self) -> Result<(), StoreError> {
-        self.blocking(|inner| inner.keyspaces.persist()).await
+    async fn persist(&self) -> Result<Instant, StoreError> {
+        let asked = Instant::now();
+        self.blocking(|inner| inner.keyspaces.persist()).await?;
+        Ok(asked)
     }
 
     async fn resume_after(&self) -> Result<Vec<Position>, StoreError> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use domain::{ChannelId, ChannelProfile, Position, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::contract::{
     Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
@@ -19,6 +20,8 @@ pub struct Flaky {
     store: Arc<dyn Store>,
     failures_left: AtomicUsize,
     refuses_to_persist: AtomicBool,
+    forgets: AtomicBool,
+    forgot: AtomicBool,
     purged: watch::Sender<Vec<PurgeTarget>>,
     expired: watch::Sender<Vec<(ChannelId, ChannelProfile, Timestamp)>>,
 }
@@ -30,6 +33,8 @@ impl Flaky {
             store,
             failures_left: AtomicUsize::new(failures),
             refuses_to_persist: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
+            forgot: AtomicBool::new(false),
             purged: watch::Sender::default(),
             expired: watch::Sender::default(),
         }
@@ -62,6 +67,11 @@ impl Flaky {
         self.refuses_to_persist.store(refuses, Ordering::SeqCst);
     }
 
+    /// Says, once it is asked to persist, that it may have forgotten what was not durable, and knows no positions any more.
+    pub fn forget(&self) {
+        self.forgets.store(true, Ordering::SeqCst);
+    }
+
     /// Whether all failures have happened.
     pub fn is_back(&self) -> bool {
         self.failures_left.load(Ordering::SeqCst) == 0
@@ -89,7 +99,11 @@ impl Store for Flaky {
         self.there()?.append(batch).await
     }
 
-    async fn persist(&self) -> Result<(), StoreError> {
+    async fn persist(&self) -> Result<Instant, StoreError> {
+        if self.forgets.swap(false, Ordering::SeqCst) {
+            self.forgot.store(true, Ordering::SeqCst);
+            return Err(StoreError::Forgotten);
+        }
         if self.refuses_to_persist.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the store can't sync".into()));
         }
@@ -97,7 +111,7 @@ impl Store for Flaky {
     }
 
     async fn resume_after(&self) -> Result<Vec<Position>, StoreError> {
-        self.store.resume_after().await
+        if self.forgot.load(Ordering::SeqCst) { Ok(Vec::new()) } else { self.store.resume_after().await }
     }
 
     async fn answers(&self) -> Result<(), StoreError> {

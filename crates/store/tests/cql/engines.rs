@@ -19,7 +19,7 @@ impl Engines {
         Self { own, nodes: nodes.split(',').map(str::to_owned).collect(), _alone: alone }
     }
 
-    pub(crate) async fn act(&self, action: &str, node: &str) {
-        self.own.act(action, node).await;
+    pub(crate) async fn act(&self, action: &str, nodes: &str) {
+        self.own.act(action, nodes).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Nodes that die and freeze while appends go on: what was acknowledged is there, once, and counted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use thalweg_store::suite::{channel, number_row, thing};
 use thalweg_store::{CqlConfig, CqlStore, Direction, Store, StoreError, Tally, TimeRange, WriteBatch};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::engines::Engines;
 use crate::home::config;
@@ -139,6 +141,88 @@ async fn holds_exactly(store: &CqlStore, batches: u64) {
         }
     }
     assert_eq!(found, rows);
+}
+
+/// Appends as a writer does that goes on behind what is durable when the store may have forgotten something.
+struct Resuming {
+    store: Arc<CqlStore>,
+    /// The next batch.
+    next: u64,
+    /// The last batch that was begun.
+    last: u64,
+    /// By when the batches below a number were stored.
+    stored: VecDeque<(Instant, u64)>,
+    /// Batches below it are durable.
+    durable: u64,
+    /// How often the store had forgotten something.
+    rewinds: u64,
+}
+
+impl Resuming {
+    async fn step(&mut self) {
+        self.last = self.last.max(self.next);
+        if self.store.append(batch(self.next)).await.is_ok() {
+            self.next += 1;
+            self.stored.push_back((Instant::now(), self.next));
+        }
+        match self.store.persist().await {
+            Ok(ended_by) => {
+                while let Some((_, below)) = self.stored.pop_front_if(|(ended, _)| *ended <= ended_by) {
+                    self.durable = below;
+                }
+            }
+            Err(StoreError::Forgotten) => {
+                self.rewinds += 1;
+                self.stored.clear();
+                self.next = self.durable;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    async fn until(&mut self, reached: impl Fn(&Self) -> bool) {
+        while !reached(self) {
+            self.step().await;
+        }
+    }
+}
+
+/// The nodes of `deploy/engines` acknowledge what their commit logs have not written, as is the default.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_nodes_forgot_when_they_were_killed_at_once_is_stored_again() {
+    let engines = Engines::start(3).await;
+    drop(
+        CqlStore::open(CqlConfig { replicas: 3, ..config(engines.nodes.clone(), "thalweg_forgets") })
+            .await
+            .unwrap(),
+    );
+    let config =
+        CqlConfig { keyspace: "thalweg_forgets".parse().unwrap(), ..impatient(engines.nodes.clone()) };
+    let store = Arc::new(available(async || CqlStore::open(config.clone()).await).await);
+    let mut writer =
+        Resuming { store: Arc::clone(&store), next: 0, last: 0, stored: VecDeque::new(), durable: 0, rewinds: 0 };
+    writer.until(|writer| writer.durable > 0).await;
+    assert!(writer.durable < writer.next, "what was acknowledged just now is not durable");
+
+    // Killed in the middle of appends.
+    let killed = async {
+        let kill = |node| engines.act("kill", node);
+        tokio::join!(kill("cassandra-1"), kill("cassandra-2"), kill("cassandra-3"));
+    };
+    let mut killed = std::pin::pin!(killed);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut killed => break,
+            () = writer.step() => {}
+        }
+    }
+    engines.act("restart", "cassandra-1 cassandra-2 cassandra-3").await;
+    writer.until(|writer| writer.rewinds > 0).await;
+    // Each node may be found anew by itself.
+    writer.until(|writer| writer.next > writer.last).await;
+    assert!(writer.rewinds <= 3, "{}", writer.rewinds);
+    holds_exactly(&store, writer.next).await;
 }
 
 /// Impatient, so that a node that does not answer is noticed soon.
