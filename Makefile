@@ -11,7 +11,7 @@ ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-service/engi
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: demo run build built test check unit contract cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
+.PHONY: demo run build measuring built test check unit contract cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
 
 help:
 	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
@@ -84,21 +84,23 @@ generated: built
 	$(TARGET)/debug/thalweg config example >deploy/thalweg.example.toml
 	$(TARGET)/debug/thalweg config reference >docs/configuration.md
 
+# The product and what measures it, in one go: the second of two would build dependencies again with other features.
+measuring:
+	$(CARGO) build --release --quiet --package thalweg --package thalweg-bench
+
 # One run of each: the product against bare parts, then its parts by themselves.
-bench: build
-	$(CARGO) build --release --quiet --package thalweg-bench
+bench: measuring
 	$(RELEASE)/thalweg-pipeline-bench --server $(RELEASE)/thalweg
 	$(CARGO) bench --quiet --package thalweg-domain --package thalweg-log --package thalweg-service --package thalweg-store --package thalweg-control-plane --benches
+	THALWEG=$(RELEASE)/thalweg deploy/cluster with --each 4 -- $(RELEASE)/thalweg-pipeline-bench --only engines --rounds 3
 	deploy/engines with kafka -- $(CARGO) bench --quiet --package thalweg-log --features engines --bench kafka
 	deploy/engines with cassandra -- $(CARGO) bench --quiet --package thalweg-store --features engines --bench cql
 
-soak: build
-	$(CARGO) build --release --quiet --package thalweg-bench
+soak: measuring
 	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 200
 	$(RELEASE)/thalweg-ledger soak --server $(RELEASE)/thalweg --kills 100 --stop
 	$(RELEASE)/thalweg-ledger crowd --server $(RELEASE)/thalweg
 	THALWEG=$(RELEASE)/thalweg deploy/cluster with --nodes 3 -- $(RELEASE)/thalweg-ledger harm --rounds 50
 
-soak-short: build
-	$(CARGO) build --release --quiet --package thalweg-bench
+soak-short: measuring
 	THALWEG=$(RELEASE)/thalweg deploy/cluster with --nodes 3 -- $(RELEASE)/thalweg-ledger harm --rounds 5

@@ -19,11 +19,11 @@ use crate::Bench;
 use crate::finding::{Findings, Goal};
 
 /// Things that publish: one for each of the usual 64 connections.
-const THINGS: u32 = 64;
+pub(crate) const THINGS: u32 = 64;
 /// How long everything may take to be stored after a load, before the bench gives up.
-const SETTLE: Duration = Duration::from_secs(300);
+pub(crate) const SETTLE: Duration = Duration::from_secs(300);
 /// Both sides run for so long before the first round, unmeasured.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Accepted, durable packs of one record, against a responder that reads the body and answers 202.
 pub(crate) async fn packs_of_one(bench: &Bench, findings: &mut Findings) -> anyhow::Result<()> {
@@ -133,7 +133,11 @@ pub(crate) async fn start(
 }
 
 /// Publishes in a closed loop for a time. Every pack must be accepted: a refusal is cheaper than what is measured.
-async fn publish(bench: &Bench, ledger: &Arc<Ledger>, time: Duration) -> anyhow::Result<PublishReport> {
+pub(crate) async fn publish(
+    bench: &Bench,
+    ledger: &Arc<Ledger>,
+    time: Duration,
+) -> anyhow::Result<PublishReport> {
     let load = Load {
         connections: bench.connections,
         pace: Pace::Closed,

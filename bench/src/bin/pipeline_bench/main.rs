@@ -4,6 +4,9 @@
 //! machine, in the same minute, under the same client. The method is in `bench/README.md`.
 
 mod bare;
+mod bare_cql;
+mod bare_ingest;
+mod engines;
 mod finding;
 mod footprint;
 mod load;
@@ -36,20 +39,31 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Bare {
     /// Reads a published body and answers 202.
-    #[command(hide = true)]
-    BareResponder,
+    #[command(hide = true, name = "bare-responder")]
+    Responder,
     /// Writes rows to fjall in batches, and prints how many seconds it took.
-    #[command(hide = true)]
-    BareStore {
+    #[command(hide = true, name = "bare-store")]
+    Store {
         #[arg(long)]
         rows: u64,
         #[arg(long)]
         directory: PathBuf,
     },
+    /// Checks packs as the server does, and keeps none.
+    #[command(hide = true, name = "bare-ingest")]
+    Ingest,
+    /// Writes rows to a CQL database in batches, and prints how many seconds it took.
+    #[command(hide = true, name = "bare-cql")]
+    Cql {
+        #[arg(long)]
+        rows: u64,
+        #[arg(long, env = "THALWEG_CQL_NODES", value_delimiter = ',', required = true)]
+        nodes: Vec<String>,
+    },
 }
 
 /// What is measured, and for how long.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Bench {
     /// The server's program, built with --release.
     #[arg(long, default_value = "target/release/thalweg", value_name = "FILE")]
@@ -84,6 +98,9 @@ enum Question {
     Reads,
     /// Starting fresh, idle memory, size.
     Footprint,
+    /// A cluster against what its engines cost by themselves. Asked only if it is named: it takes a cluster, `deploy/cluster
+    /// with --each 4 -- thalweg-pipeline-bench --only engines`.
+    Engines,
 }
 
 fn main() -> ExitCode {
@@ -100,10 +117,16 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.bare {
         None => Builder::new_current_thread().enable_all().build()?.block_on(run(cli.bench)),
-        Some(Bare::BareResponder) => {
+        Some(Bare::Responder) => {
             Builder::new_multi_thread().enable_all().build()?.block_on(bare::respond())
         }
-        Some(Bare::BareStore { rows, directory }) => bare::store(rows, &directory),
+        Some(Bare::Store { rows, directory }) => bare::store(rows, &directory),
+        Some(Bare::Ingest) => {
+            Builder::new_multi_thread().enable_all().build()?.block_on(bare_ingest::serve())
+        }
+        Some(Bare::Cql { rows, nodes }) => {
+            Builder::new_multi_thread().enable_all().build()?.block_on(bare_cql::store(rows, &nodes))
+        }
     }
 }
 
@@ -121,6 +144,9 @@ async fn run(bench: Bench) -> anyhow::Result<()> {
     }
     if asked(Question::Footprint) {
         footprint::fresh(&bench, &mut findings).await?;
+    }
+    if bench.only.contains(&Question::Engines) {
+        engines::all(&bench, &mut findings).await?;
     }
     println!("\n{findings}");
     if bench.save {

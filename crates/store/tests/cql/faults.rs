@@ -199,8 +199,14 @@ async fn what_all_nodes_forgot_when_they_were_killed_at_once_is_stored_again() {
     let config =
         CqlConfig { keyspace: "thalweg_forgets".parse().unwrap(), ..impatient(engines.nodes.clone()) };
     let store = Arc::new(available(async || CqlStore::open(config.clone()).await).await);
-    let mut writer =
-        Resuming { store: Arc::clone(&store), next: 0, last: 0, stored: VecDeque::new(), durable: 0, rewinds: 0 };
+    let mut writer = Resuming {
+        store: Arc::clone(&store),
+        next: 0,
+        last: 0,
+        stored: VecDeque::new(),
+        durable: 0,
+        rewinds: 0,
+    };
     writer.until(|writer| writer.durable > 0).await;
     assert!(writer.durable < writer.next, "what was acknowledged just now is not durable");
 
