@@ -13,7 +13,7 @@ use crate::cli::{Configured, Serve};
 use crate::serve;
 
 /// Letters that are read at a time.
-const READ_MAX: usize = 500;
+const READ_MAX: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetters {
@@ -119,28 +119,33 @@ impl Replay {
 
 /// Only what was there at the beginning: what can't be stored this time, either, becomes a letter again.
 async fn everything(log: &Arc<dyn Log>) -> anyhow::Result<usize> {
-    let mut letters = Vec::new();
-    loop {
-        let from = letters.last().map_or(0, |letter: &StoredLetter| letter.number + 1);
-        let more = log.dead_letters(from, READ_MAX).await?;
-        if more.is_empty() {
-            break;
-        }
-        letters.extend(more);
-    }
-    let mut replayed = 0;
-    for letter in letters {
-        match letter.letter {
-            Ok(DeadLetter { entry, .. }) => {
-                append(log, letter.number, entry).await?;
-                replayed += 1;
-            }
-            Err(unreadable) => {
-                tracing::warn!(number = letter.number, %unreadable, "a dead letter is passed over")
+    let Some(last) = last_number(log).await? else { return Ok(0) };
+    let (mut from, mut replayed) = (0, 0);
+    while from <= last {
+        let letters = log.dead_letters(from, READ_MAX).await?;
+        let Some(newest) = letters.last() else { break };
+        from = newest.number + 1;
+        for StoredLetter { number, letter } in letters.into_iter().take_while(|letter| letter.number <= last)
+        {
+            match letter {
+                Ok(DeadLetter { entry, .. }) => {
+                    append(log, number, entry).await?;
+                    replayed += 1;
+                }
+                Err(unreadable) => tracing::warn!(number, %unreadable, "a dead letter is passed over"),
             }
         }
     }
     Ok(replayed)
+}
+
+async fn last_number(log: &Arc<dyn Log>) -> anyhow::Result<Option<u64>> {
+    let mut last = None;
+    loop {
+        let letters = log.dead_letters(last.map_or(0, |last| last + 1), READ_MAX).await?;
+        let Some(newest) = letters.last() else { return Ok(last) };
+        last = Some(newest.number);
+    }
 }
 
 async fn some(log: &Arc<dyn Log>, numbers: &[u64]) -> anyhow::Result<usize> {

@@ -117,9 +117,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.bare {
         None => Builder::new_current_thread().enable_all().build()?.block_on(run(cli.bench)),
-        Some(Bare::Responder) => {
-            Builder::new_multi_thread().enable_all().build()?.block_on(bare::respond())
-        }
+        Some(Bare::Responder) => Builder::new_multi_thread().enable_all().build()?.block_on(bare::respond()),
         Some(Bare::Store { rows, directory }) => bare::store(rows, &directory),
         Some(Bare::Ingest) => {
             Builder::new_multi_thread().enable_all().build()?.block_on(bare_ingest::serve())
