@@ -7,7 +7,7 @@ END_SECONDS_MAX=30
 
 nodes_of() {
     local node
-    for node in "$dir/$1"-[123]/; do
+    for node in "$dir/$1"-[1-9]/; do
         if [ -d "$node" ]; then basename "$node"; fi
     done
 }

@@ -10,9 +10,6 @@ use crate::contract::LogError;
 /// Bytes of one message. The largest pack has to fit in with its key and headers, and a dead letter's reason; the
 /// broker's own default leaves 12 bytes for them.
 pub(crate) const MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX + (64 << 10);
-/// How long the client waits before it dials a broker again: short, because whoever publishes is told to come again
-/// after a second.
-const RECONNECT_MILLIS: (u64, u64) = (50, 500);
 /// Bytes that the client fetches ahead of our own buffer.
 const PREFETCH_BYTES_MAX: usize = 4 << 20;
 
@@ -93,16 +90,7 @@ impl KafkaConfig {
 
     /// What every client has.
     pub(crate) fn client(&self) -> ClientConfig {
-        let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", "thalweg")
-            .set("socket.nagle.disable", "true")
-            .set("socket.keepalive.enable", "true")
-            .set("reconnect.backoff.ms", RECONNECT_MILLIS.0.to_string())
-            .set("reconnect.backoff.max.ms", RECONNECT_MILLIS.1.to_string())
-            .set("allow.auto.create.topics", "false");
-        client
+        kafka::client(&self.brokers)
     }
 
     /// A client that appends.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use ::kafka::Telling;
 use domain::{Lane, Position};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -25,7 +26,6 @@ use crate::contract::{BatchLimits, LogError};
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::lanes::{Arrival, LaneStart, Lanes};
 use crate::kafka::record::{self, lane_of, offset_of};
-use crate::kafka::telling;
 
 /// How long one poll waits, and so how long a member takes to notice that it is to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -91,7 +91,8 @@ impl Member {
             order: Mutex::new(()),
         });
         let failed = |error: KafkaError| LogError::new(format!("joining consumer group {group:?}"), error);
-        let context = Group { member: Arc::clone(&member), _counted: members.token() };
+        let telling = Telling::of("the log");
+        let context = Group { member: Arc::clone(&member), telling, _counted: members.token() };
         let client = Client::from_config_and_context(&config.consumer(group), context).map_err(failed)?;
         client.subscribe(&[&config.topic]).map_err(failed)?;
         let client = Arc::new(client);
@@ -230,7 +231,7 @@ impl Polling {
             _ => matches!(error, KafkaError::MessageConsumptionFatal(_)),
         };
         if !is_lasting {
-            tracing::warn!(%error, "reading the log is interrupted");
+            self.client.context().telling.trouble(&error, "reading is interrupted");
             return;
         }
         self.member.state().failure = Some(LogError::new("reading the log", error));
@@ -248,17 +249,18 @@ impl Drop for Polling {
 /// Where the client calls back, from within the thread's polls.
 struct Group {
     member: Arc<Member>,
+    telling: Telling,
     /// Dropped behind the client: whoever waits for all members knows then that this one has left its group.
     _counted: TaskTrackerToken,
 }
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        telling::line(level, facility, text);
+        self.telling.line(level, facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        telling::error(&error, reason);
+        self.telling.trouble(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -18,7 +18,6 @@ mod member;
 mod producer;
 mod record;
 mod subscription;
-mod telling;
 mod topics;
 
 use std::fmt;

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use ::kafka::Telling;
 use domain::Position;
 use rdkafka::ClientContext;
 use rdkafka::Message;
@@ -18,7 +19,6 @@ use tokio::time::Instant;
 use crate::contract::{AppendError, LogError};
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::record::{Outgoing, lane_of, offset_of};
-use crate::kafka::telling;
 use crate::kafka::topics::lanes_with_leaders;
 
 /// What the client keeps of an entry beside its pack, about: key, headers, and where it goes.
@@ -125,7 +125,7 @@ impl Sender {
 }
 
 fn connect(config: &KafkaConfig) -> Result<Client, LogError> {
-    Client::from_config_and_context(&config.producer(), Deliveries)
+    Client::from_config_and_context(&config.producer(), Deliveries(Telling::of("the log")))
         .map_err(|error| LogError::new("making a client of the brokers", error))
 }
 
@@ -156,15 +156,15 @@ struct Ticket {
 }
 
 /// Where the client answers.
-struct Deliveries;
+struct Deliveries(Telling);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        telling::line(level, facility, text);
+        self.0.line(level, facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        telling::error(&error, reason);
+        self.0.trouble(&error, reason);
     }
 }
 

@@ -9,7 +9,6 @@
 //!
 //! It keeps nothing on this machine, and publishes nothing by itself.
 
-mod client;
 mod config;
 mod follower;
 mod message;

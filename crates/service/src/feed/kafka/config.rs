@@ -8,6 +8,8 @@ use crate::feed::FeedError;
 
 /// The one partition.
 pub(super) const PARTITION: i32 = 0;
+/// What its clients are for, in our logs.
+pub(super) const FEED: &str = "the change feed";
 /// How often a process asks where the feed ends.
 pub(super) const CONFIRM_EVERY: Duration = Duration::from_millis(500);
 /// How long one such question may take. One that a frozen broker answers later than that is not waited for.
@@ -18,8 +20,6 @@ const FETCH_WAIT: Duration = Duration::from_millis(200);
 /// How long a broker may leave any request unanswered before its connection is given up: of a broker that froze, this is
 /// what it takes to notice. The client wants it to be a second more than a fetch waits.
 const SOCKET_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Pause before a broker is dialled again.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// Bytes of a message. A change takes less than 100.
 const MESSAGE_BYTES_MAX: u32 = 16 << 10;
 /// Changes that wait to be sent: more than the relay publishes at a time.
@@ -76,19 +76,12 @@ impl KafkaFeedConfig {
 
     /// What every client has.
     pub(super) fn client(&self) -> ClientConfig {
-        let mut client = ClientConfig::new();
+        let mut client = kafka::client(&self.brokers);
         client
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", "thalweg")
-            .set("socket.nagle.disable", "true")
-            .set("socket.keepalive.enable", "true")
             .set("socket.timeout.ms", millis(SOCKET_TIMEOUT))
             .set("socket.connection.setup.timeout.ms", millis(SOCKET_TIMEOUT))
-            .set("reconnect.backoff.ms", millis(RECONNECT.0))
-            .set("reconnect.backoff.max.ms", millis(RECONNECT.1))
             .set("retry.backoff.ms", "50")
-            .set("retry.backoff.max.ms", "250")
-            .set("allow.auto.create.topics", "false");
+            .set("retry.backoff.max.ms", "250");
         client
     }
 

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kafka::Telling;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,8 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::client::Telling;
-use super::config::{ANSWER_WITHIN, CONFIRM_EVERY, KafkaFeedConfig, PARTITION};
+use super::config::{ANSWER_WITHIN, CONFIRM_EVERY, FEED, KafkaFeedConfig, PARTITION};
 use super::message::{self, Unreadable};
 use super::place::{Arrival, Lost, Place, Question};
 use crate::clock;
@@ -260,7 +260,7 @@ impl Reading {
             match client.poll(POLL) {
                 None => {}
                 Some(Ok(message)) => self.shared.take(offset_of(message.offset()), message.payload()),
-                Some(Err(error)) => react(&error)?,
+                Some(Err(error)) => react(client.context(), &error)?,
             }
             if let Some(restart) = self.shared.state().restart {
                 return Err(restart);
@@ -287,7 +287,7 @@ impl Reading {
 }
 
 /// Most errors the client gets over by itself.
-fn react(error: &KafkaError) -> Result<(), Restart> {
+fn react(telling: &Telling, error: &KafkaError) -> Result<(), Restart> {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
         Some(
@@ -300,7 +300,7 @@ fn react(error: &KafkaError) -> Result<(), Restart> {
         ) => Err(Restart::Lost),
         _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(Restart::Broken),
         _ => {
-            tracing::warn!(%error, "reading the change feed is interrupted");
+            telling.trouble(error, "reading is interrupted");
             Ok(())
         }
     }
@@ -341,7 +341,7 @@ fn extent(client: &Client, topic: &str) -> Result<(u64, u64), KafkaError> {
 }
 
 fn connect(config: &KafkaFeedConfig) -> Result<Client, KafkaError> {
-    Client::from_config_and_context(&config.follower(), Telling)
+    Client::from_config_and_context(&config.follower(), Telling::of(FEED))
 }
 
 /// The client counts from 0, and has negative numbers for what is no offset.

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use kafka::Telling;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message as _};
 use tokio::sync::oneshot;
 
-use super::client::Telling;
-use super::config::{KafkaFeedConfig, PARTITION};
+use super::config::{FEED, KafkaFeedConfig, PARTITION};
 use super::{message, topic};
 use crate::feed::{Change, ChangePublisher, FeedError, FeedPosition};
 
@@ -105,20 +105,20 @@ impl std::fmt::Debug for KafkaPublisher {
 }
 
 fn connect(config: &KafkaFeedConfig) -> Result<Client, FeedError> {
-    Client::from_config_and_context(&config.producer(), Deliveries)
+    Client::from_config_and_context(&config.producer(), Deliveries(Telling::of(FEED)))
         .map_err(|error| FeedError::unavailable("making a client of the brokers", error))
 }
 
 /// Where the client answers.
-struct Deliveries;
+struct Deliveries(Telling);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        Telling.log(level, facility, text);
+        self.0.line(level, facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Telling.error(error, reason);
+        self.0.trouble(&error, reason);
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka::Telling;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
-use super::client::Telling;
-use super::config::{KafkaFeedConfig, millis};
+use super::config::{FEED, KafkaFeedConfig, millis};
 use crate::feed::FeedError;
 
 /// How long brokers may take to make the topic and to choose its leader.
@@ -23,7 +23,7 @@ type Admin = AdminClient<Telling>;
 
 /// Makes the topic where it is missing, and waits until it has a leader.
 pub(super) async fn ensure(config: &KafkaFeedConfig) -> Result<(), FeedError> {
-    let admin = Admin::from_config_and_context(&config.admin(), Telling).map_err(|error| {
+    let admin = Admin::from_config_and_context(&config.admin(), Telling::of(FEED)).map_err(|error| {
         FeedError::unavailable(format!("reaching the brokers at {}", config.brokers), error)
     })?;
     make(config, &admin).await?;
