@@ -6,7 +6,7 @@ use service::authority::{Authority, AuthorityError, ReadDenied};
 use service::clock;
 
 use crate::ControlPlane;
-use crate::access::{Action, Rights};
+use crate::access::Action;
 use crate::caller::NoCaller;
 use crate::registry::RegistryError;
 
@@ -24,7 +24,7 @@ impl Authority for ControlPlane {
         let found = self.registry().channel(channel).await.map_err(unavailable)?;
         let channel = found.ok_or(ReadDenied::UnknownChannel)?;
         // Reading an entity and being refused it look the same: there is nothing less than reading.
-        let decision = Rights::of(&caller, channel.owner).decide(Action::Read);
+        let decision = self.rights(&caller, &channel).await.map_err(unavailable)?.decide(Action::Read);
         decision.map(|()| channel.profile).map_err(|_| ReadDenied::UnknownChannel)
     }
 }

@@ -8,6 +8,8 @@ use service::{ApiError, clock};
 use crate::ControlPlane;
 use crate::access::Caller;
 use crate::registry::RegistryError;
+use crate::registry::users::{KeyStanding, Standing};
+use crate::tokens::{Login, Verified};
 
 /// Why a token gives no caller.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +23,19 @@ pub(crate) enum NoCaller {
 impl ControlPlane {
     /// The user behind a token that is in force.
     pub(crate) async fn caller(&self, token: &str) -> Result<Caller, NoCaller> {
-        let login = self.tokens().verify(token, clock::unix_seconds()).map_err(|_| NoCaller::InvalidToken)?;
-        match self.registry().standing(login.user).await? {
-            Some(standing) if standing.token_generation == login.generation => {
-                Ok(Caller { user: login.user, is_admin: standing.is_admin })
+        let verified = self.tokens().verify(token, clock::unix_seconds());
+        match verified.map_err(|_| NoCaller::InvalidToken)? {
+            Verified::Login(Login { user, generation }) => match self.registry().standing(user).await? {
+                Some(Standing { token_generation, is_admin }) if token_generation == generation => {
+                    Ok(Caller { user, is_admin, by_key: false })
+                }
+                _ => Err(NoCaller::InvalidToken),
+            },
+            Verified::Key { key, user } => {
+                let standing = self.registry().key_standing(user, key, clock::unix_micros()).await?;
+                let KeyStanding { is_admin } = standing.ok_or(NoCaller::InvalidToken)?;
+                Ok(Caller { user, is_admin, by_key: true })
             }
-            _ => Err(NoCaller::InvalidToken),
         }
     }
 }
@@ -44,5 +53,37 @@ impl FromRequestParts<ControlPlane> for Caller {
             NoCaller::InvalidToken => ApiError::unauthenticated("the token is not valid, or no longer"),
             NoCaller::Registry(error) => error.into(),
         })
+    }
+}
+
+/// A caller who has logged in: what an API key may not do takes this.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoggedIn(pub(crate) Caller);
+
+impl FromRequestParts<ControlPlane> for LoggedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
+        match Caller::from_request_parts(parts, app).await? {
+            Caller { by_key: true, .. } => {
+                Err(ApiError::forbidden("this takes the token of a login: an API key can't issue keys"))
+            }
+            caller => Ok(Self(caller)),
+        }
+    }
+}
+
+/// A caller who is a platform admin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlatformAdmin(pub(crate) Caller);
+
+impl FromRequestParts<ControlPlane> for PlatformAdmin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
+        match Caller::from_request_parts(parts, app).await? {
+            caller if caller.is_admin => Ok(Self(caller)),
+            _ => Err(ApiError::forbidden("only an admin may do this")),
+        }
     }
 }

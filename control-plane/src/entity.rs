@@ -8,11 +8,15 @@ use domain::UserId;
 use http::request::Parts;
 use service::ApiError;
 use service::extract::ApiPath;
+use uuid::Uuid;
 
 use crate::ControlPlane;
-use crate::access::{Action, Caller, Denied, Rights};
+use crate::access::{Action, Caller, Denied, Rights, Tie, What};
 use crate::registry::RegistryError;
 use crate::registry::channels::Channel;
+use crate::registry::entities::Kind;
+use crate::registry::groups::Group;
+use crate::registry::orgs::Org;
 use crate::registry::things::Thing;
 
 /// An entity that the caller may read.
@@ -27,18 +31,27 @@ pub(crate) struct Readable<E> {
 #[derive(Debug)]
 pub(crate) struct Writable<E>(pub(crate) E);
 
+/// An entity that the caller may put others in.
+#[derive(Debug)]
+pub(crate) struct Assignable<E>(pub(crate) E);
+
 /// An entity that the caller may delete.
 #[derive(Debug)]
 pub(crate) struct Deletable<E>(pub(crate) E);
 
 /// What has an owner and an id in a path.
-pub(crate) trait Entity: Sized + Send {
+pub(crate) trait Entity: Sized + Send + Sync {
     /// What it is called, and the path parameter that holds its id.
     const NAME: &'static str;
+    /// What decisions about it are about, and what it is to the registry.
+    const WHAT: (What, Kind);
 
     /// Looks it up. A text that is no id is the id of nothing.
     fn find(app: &ControlPlane, id: &str)
     -> impl Future<Output = Result<Option<Self>, RegistryError>> + Send;
+
+    /// Its id.
+    fn id(&self) -> Uuid;
 
     /// Whose it is.
     fn owner(&self) -> UserId;
@@ -46,10 +59,15 @@ pub(crate) trait Entity: Sized + Send {
 
 impl Entity for Thing {
     const NAME: &'static str = "thing";
+    const WHAT: (What, Kind) = (What::Thing, Kind::Thing);
 
     async fn find(app: &ControlPlane, id: &str) -> Result<Option<Self>, RegistryError> {
         let Ok(id) = id.parse() else { return Ok(None) };
         app.registry().thing(id).await
+    }
+
+    fn id(&self) -> Uuid {
+        self.id.as_uuid()
     }
 
     fn owner(&self) -> UserId {
@@ -59,14 +77,74 @@ impl Entity for Thing {
 
 impl Entity for Channel {
     const NAME: &'static str = "channel";
+    const WHAT: (What, Kind) = (What::Channel, Kind::Channel);
 
     async fn find(app: &ControlPlane, id: &str) -> Result<Option<Self>, RegistryError> {
         let Ok(id) = id.parse() else { return Ok(None) };
         app.registry().channel(id).await
     }
 
+    fn id(&self) -> Uuid {
+        self.id.as_uuid()
+    }
+
     fn owner(&self) -> UserId {
         self.owner
+    }
+}
+
+impl Entity for Group {
+    const NAME: &'static str = "group";
+    const WHAT: (What, Kind) = (What::Group, Kind::Group);
+
+    async fn find(app: &ControlPlane, id: &str) -> Result<Option<Self>, RegistryError> {
+        let Ok(id) = id.parse() else { return Ok(None) };
+        app.registry().group(id).await
+    }
+
+    fn id(&self) -> Uuid {
+        self.0.id
+    }
+
+    fn owner(&self) -> UserId {
+        self.0.owner
+    }
+}
+
+impl Entity for Org {
+    const NAME: &'static str = "org";
+    const WHAT: (What, Kind) = (What::Org, Kind::Org);
+
+    async fn find(app: &ControlPlane, id: &str) -> Result<Option<Self>, RegistryError> {
+        let Ok(id) = id.parse() else { return Ok(None) };
+        app.registry().org(id).await
+    }
+
+    fn id(&self) -> Uuid {
+        self.0.id
+    }
+
+    fn owner(&self) -> UserId {
+        self.0.owner
+    }
+}
+
+impl ControlPlane {
+    /// The caller's rights to an entity, as of now. Where the owner or an admin asks, nothing else is looked up.
+    pub(crate) async fn rights<E: Entity>(
+        &self,
+        caller: &Caller,
+        entity: &E,
+    ) -> Result<Rights, RegistryError> {
+        let (what, kind) = E::WHAT;
+        let ties = if entity.owner() == caller.user {
+            vec![Tie::Owner]
+        } else if caller.is_admin {
+            Vec::new()
+        } else {
+            self.registry().ties(kind, entity.id(), caller.user).await?
+        };
+        Ok(Rights::of(caller, what, &ties))
     }
 }
 
@@ -83,6 +161,28 @@ pub(crate) fn unknown(name: &str) -> ApiError {
     ApiError::not_found(format!("no such {name}"))
 }
 
+/// The caller has to be allowed to act on every one of the entities, whose ties to it these are. What it may not know of is
+/// refused first, so that a refusal tells nothing of an entity behind it.
+pub(crate) fn prove_all(
+    caller: &Caller,
+    all: &[(What, Vec<Option<Vec<Tie>>>)],
+    action: Action,
+) -> Result<(), ApiError> {
+    let mut forbidden = None;
+    for (what, entities) in all {
+        for ties in entities {
+            let name = what.name();
+            let ties = ties.as_ref().ok_or_else(|| unknown(name))?;
+            match Rights::of(caller, *what, ties).decide(action) {
+                Ok(()) => {}
+                Err(Denied::Hidden) => return Err(unknown(name)),
+                Err(denied @ Denied::Forbidden) => forbidden = forbidden.or(Some((denied, name))),
+            }
+        }
+    }
+    forbidden.map_or(Ok(()), |(denied, name)| Err(refuse(denied, name)))
+}
+
 async fn proven<E: Entity>(
     parts: &mut Parts,
     app: &ControlPlane,
@@ -91,7 +191,7 @@ async fn proven<E: Entity>(
     let caller = Caller::from_request_parts(parts, app).await?;
     let path = ApiPath::from_request_parts(parts, app).await?;
     let entity = E::find(app, path.get(E::NAME)).await?.ok_or_else(|| unknown(E::NAME))?;
-    let rights = Rights::of(&caller, entity.owner());
+    let rights = app.rights(&caller, &entity).await?;
     rights.decide(action).map_err(|denied| refuse(denied, E::NAME))?;
     Ok((entity, rights))
 }
@@ -110,6 +210,14 @@ impl<E: Entity> FromRequestParts<ControlPlane> for Writable<E> {
 
     async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
         proven(parts, app, Action::Write).await.map(|(entity, _)| Self(entity))
+    }
+}
+
+impl<E: Entity> FromRequestParts<ControlPlane> for Assignable<E> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
+        proven(parts, app, Action::Assign).await.map(|(entity, _)| Self(entity))
     }
 }
 

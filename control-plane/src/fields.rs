@@ -2,6 +2,9 @@
 //!
 //! Fields that no endpoint knows are ignored: clients of Mainflux send back what they got.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
 use domain::limits::BULK_MAX;
 use serde_json::{Map, Value};
 use service::ApiError;
@@ -10,6 +13,8 @@ use crate::metadata::Metadata;
 
 /// Bytes of a thing's or channel's name.
 pub(crate) const NAME_BYTES_MAX: usize = 1_024;
+/// Bytes of a group's or org's description. A page of the largest size stays under 16 MiB.
+const DESCRIPTION_BYTES_MAX: usize = 4_096;
 
 /// The fields of one object of a body. A field that is `null` is not there.
 #[derive(Debug)]
@@ -93,6 +98,42 @@ impl Fields {
         }
     }
 
+    /// `description`.
+    pub(crate) fn description(&mut self) -> Result<Option<String>, ApiError> {
+        let description = self.text("description")?;
+        match &description {
+            Some(text) if text.len() > DESCRIPTION_BYTES_MAX => {
+                Err(self.wrong("description", format_args!("is longer than {DESCRIPTION_BYTES_MAX} bytes")))
+            }
+            // PostgreSQL takes no text with one.
+            Some(text) if text.contains('\0') => Err(self.wrong("description", "has a NUL")),
+            _ => Ok(description),
+        }
+    }
+
+    /// The objects of an array in a field: at least one, at most [`BULK_MAX`].
+    pub(crate) fn objects(&mut self, field: &str) -> Result<Vec<Self>, ApiError> {
+        let Some(value) = self.value(field) else { return Err(self.wrong(field, "is missing")) };
+        if !value.is_array() {
+            return Err(self.wrong(field, "is not an array"));
+        }
+        Self::many(value)
+    }
+
+    /// The ids of an array, each once: naming one twice changes nothing. At least one and at most [`BULK_MAX`].
+    pub(crate) fn ids<I: FromStr + Ord>(&mut self, field: &str) -> Result<Vec<I>, ApiError> {
+        let texts = self.texts(field)?;
+        let mut ids = BTreeSet::new();
+        for (index, text) in texts.iter().enumerate() {
+            let id = text.parse().map_err(|_| {
+                let error = format!("{field} holds no UUID at index {index}");
+                ApiError::malformed(error).record(index).field(field)
+            })?;
+            ids.insert(id);
+        }
+        Ok(ids.into_iter().collect())
+    }
+
     /// `metadata`.
     pub(crate) fn metadata(&mut self) -> Result<Option<Metadata>, ApiError> {
         let metadata = self.value("metadata").map(Metadata::from_value).transpose();
@@ -104,7 +145,7 @@ impl Fields {
         let Some(value) = self.value(field) else { return Err(self.wrong(field, "is missing")) };
         let Value::Array(values) = value else { return Err(self.wrong(field, "is not an array")) };
         if values.is_empty() || values.len() > BULK_MAX {
-            let problem = format_args!("holds {} ids, and has to hold 1 to {BULK_MAX}", values.len());
+            let problem = format_args!("holds {} texts, and has to hold 1 to {BULK_MAX}", values.len());
             return Err(self.wrong(field, problem));
         }
         let text = |value| match value {

@@ -1,4 +1,4 @@
-//! Users, things, channels, connections and the access they give.
+//! Users, orgs, groups, things, channels, connections, policies, keys, and the access they give.
 //!
 //! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks to purge what
 //! belonged to an entity that is gone, and to delete what has expired. Other services ask it through [`Authority`], and are told
@@ -16,6 +16,7 @@ mod fields;
 mod internal;
 mod metadata;
 mod metrics;
+mod moment;
 mod open;
 mod password;
 mod postgres_url;
@@ -99,7 +100,7 @@ impl ControlPlane {
         }))
     }
 
-    /// The routes of users, things, channels, connections and access.
+    /// The routes of the API.
     pub fn router(&self) -> Router {
         api::router(self.clone())
     }

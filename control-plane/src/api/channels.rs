@@ -122,7 +122,8 @@ pub(super) async fn update(
         let problem = format!("can't be lengthened from {now} to {retention}: what has expired may be gone");
         return Err(fields.wrong("retention", problem));
     }
-    let update = EntityUpdate { name: fields.name()?, metadata: fields.metadata()? };
+    let update =
+        EntityUpdate { name: fields.name()?, metadata: fields.metadata()?, ..EntityUpdate::default() };
     if retention < channel.profile.retention {
         return shorten(&app, channel.id, update, retention).await;
     }

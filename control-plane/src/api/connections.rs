@@ -1,11 +1,8 @@
 //! Connecting things to channels, and disconnecting them.
 
-use std::collections::BTreeSet;
-use std::str::FromStr;
-
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::{ChannelId, ThingId, UserId};
+use domain::{ChannelId, ThingId};
 use http::StatusCode;
 use serde_json::Value;
 use service::ApiError;
@@ -13,8 +10,8 @@ use service::extract::ApiJson;
 
 use super::empty;
 use crate::ControlPlane;
-use crate::access::{Action, Caller, Rights};
-use crate::entity::{Writable, refuse, unknown};
+use crate::access::{Action, Caller, Tie, What};
+use crate::entity::{Writable, prove_all};
 use crate::fields::Fields;
 use crate::registry::channels::Channel;
 use crate::registry::connections::Connecting;
@@ -79,8 +76,8 @@ pub(super) async fn disconnect_one(
 
 async fn change(app: &ControlPlane, caller: Caller, body: Value, change: Change) -> Result<(), ApiError> {
     let mut fields = Fields::one(body)?;
-    let channels: Vec<ChannelId> = ids(&mut fields, "channel_ids")?;
-    let things: Vec<ThingId> = ids(&mut fields, "thing_ids")?;
+    let channels: Vec<ChannelId> = fields.ids("channel_ids")?;
+    let things: Vec<ThingId> = fields.ids("thing_ids")?;
     if channels.len() * things.len() > CONNECTIONS_AT_ONCE_MAX {
         let error = format!("{} things times {} channels", things.len(), channels.len());
         let error =
@@ -88,19 +85,6 @@ async fn change(app: &ControlPlane, caller: Caller, body: Value, change: Change)
         return Err(ApiError::malformed(error).code("too_many"));
     }
     apply(app, caller, things, channels, change).await
-}
-
-/// Each id once: naming one twice changes nothing.
-fn ids<I: FromStr + Ord>(fields: &mut Fields, field: &str) -> Result<Vec<I>, ApiError> {
-    let texts = fields.texts(field)?;
-    let mut ids = BTreeSet::new();
-    for (index, text) in texts.iter().enumerate() {
-        let id = text.parse().map_err(|_| {
-            ApiError::malformed(format!("{field} holds no UUID at index {index}")).record(index).field(field)
-        })?;
-        ids.insert(id);
-    }
-    Ok(ids.into_iter().collect())
 }
 
 async fn apply(
@@ -123,23 +107,10 @@ async fn apply(
     .await
 }
 
-/// The caller has to be allowed to write every one of them. What it may not know of is refused first, so that a refusal
-/// tells nothing of an entity behind it.
+/// The caller has to be allowed to write every one of them.
 async fn prove(caller: &Caller, connecting: &mut Connecting) -> Result<(), ApiError> {
-    let things = connecting.thing_owners().await?;
-    let channels = connecting.channel_owners().await?;
-    let all = [("thing", things), ("channel", channels)];
-    for action in [Action::Read, Action::Write] {
-        for (name, owners) in &all {
-            for owner in owners {
-                may(caller, *owner, action, name)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn may(caller: &Caller, owner: Option<UserId>, action: Action, name: &str) -> Result<(), ApiError> {
-    let owner = owner.ok_or_else(|| unknown(name))?;
-    Rights::of(caller, owner).decide(action).map_err(|denied| refuse(denied, name))
+    let things: Vec<Option<Vec<Tie>>> = connecting.thing_ties(caller.user).await?;
+    let channels = connecting.channel_ties(caller.user).await?;
+    let all = [(What::Thing, things), (What::Channel, channels)];
+    prove_all(caller, &all, Action::Write)
 }

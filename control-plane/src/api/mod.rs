@@ -1,9 +1,14 @@
 //! The HTTP API: one table of routes, the headers of its answers, and how the registry's errors become refusals.
 
 mod channels;
+mod circles;
 mod connections;
+mod groups;
 mod identify;
+mod keys;
+mod orgs;
 mod page;
+mod policies;
 mod things;
 mod users;
 
@@ -43,7 +48,7 @@ const ENTITY_HEADERS: [(HeaderName, HeaderValue); 1] =
 pub(crate) fn router(app: ControlPlane) -> Router {
     let users = Router::new()
         .route("/users", post(users::create).get(users::list).put(users::update))
-        .route("/users/{user}", get(users::view))
+        .route("/users/{user}", get(users::view).delete(users::delete))
         .route("/tokens", post(users::log_in))
         .route("/password", patch(users::change_password))
         .method_not_allowed_fallback(method_not_allowed)
@@ -52,6 +57,27 @@ pub(crate) fn router(app: ControlPlane) -> Router {
         .route("/things", post(things::create).get(things::list))
         .route("/things/{thing}", get(things::view).put(things::update).delete(things::delete))
         .route("/things/{thing}/key", patch(things::replace_key))
+        .route("/things/{thing}/groups", get(groups::of_thing))
+        .route("/groups", post(groups::create).get(groups::list))
+        .route("/groups/{group}", get(groups::view).put(groups::update).delete(groups::delete))
+        .route("/groups/{group}/members", get(groups::members).post(groups::assign).delete(groups::unassign))
+        .route("/orgs", post(orgs::create).get(orgs::list))
+        .route("/orgs/{org}", get(orgs::view).put(orgs::update).delete(orgs::delete))
+        .route(
+            "/orgs/{org}/members",
+            get(orgs::members)
+                .post(orgs::assign_members)
+                .put(orgs::update_members)
+                .delete(orgs::unassign_members),
+        )
+        .route(
+            "/orgs/{org}/groups",
+            get(orgs::list_groups).post(orgs::assign_groups).delete(orgs::unassign_groups),
+        )
+        .route("/members/{user}/orgs", get(orgs::of_user))
+        .route("/policies", post(policies::add).put(policies::take))
+        .route("/keys", post(keys::issue).get(keys::list))
+        .route("/keys/{key}", get(keys::view).delete(keys::revoke))
         .route("/channels", post(channels::create).get(channels::list))
         .route("/channels/{channel}", get(channels::view).put(channels::update).delete(channels::delete))
         .route(

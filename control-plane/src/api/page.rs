@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 use service::ApiError;
 use tokio::sync::SemaphorePermit;
 
+use super::groups::{NO_KIND, member_kind};
 use crate::ControlPlane;
 use crate::fields::NAME_BYTES_MAX;
 use crate::metadata::Metadata;
+use crate::registry::groups::MemberKind;
 use crate::registry::listing::{ListQuery, Order};
 
 /// Entities on one page. A client that pages through 100,000 needs 100 requests.
@@ -25,6 +27,8 @@ pub(super) struct ListParams {
     metadata: Option<String>,
     order: Option<String>,
     dir: Option<String>,
+    /// Of a list of a group's members: what they are.
+    r#type: Option<String>,
 }
 
 /// The fields of a page beside its entities.
@@ -37,8 +41,17 @@ pub(super) struct PageFields {
     direction: String,
 }
 
+/// The fields of a page of orgs, groups or members beside them.
+#[derive(Debug, Serialize)]
+pub(super) struct NamedPageFields {
+    total: i64,
+    offset: i64,
+    limit: i64,
+    name: String,
+}
+
 impl ListParams {
-    /// Which things or channels to list, in which order.
+    /// Which entities to list, in which order.
     pub(super) fn query(&self) -> Result<ListQuery, ApiError> {
         self.by("name", self.name.as_deref())
     }
@@ -68,6 +81,18 @@ impl ListParams {
                 _ => return Err(wrong("dir", "is not one of asc, desc")),
             },
         })
+    }
+
+    /// Which members of a group to list, if it is said.
+    pub(super) fn member_kind(&self) -> Result<Option<MemberKind>, ApiError> {
+        let Some(text) = self.r#type.as_deref() else { return Ok(None) };
+        member_kind(text).map(Some).ok_or_else(|| wrong("type", NO_KIND))
+    }
+
+    /// What a page of orgs, groups or members says of itself.
+    pub(super) fn named_page(&self, query: &ListQuery, total: i64) -> NamedPageFields {
+        let name = query.name.clone().unwrap_or_default();
+        NamedPageFields { total, offset: query.offset, limit: query.limit, name }
     }
 
     /// What the page says of itself.

@@ -18,12 +18,13 @@ use uuid::Uuid;
 use super::empty;
 use super::page::{ListParams, PageFields};
 use crate::ControlPlane;
-use crate::access::{Caller, Rights};
+use crate::access::{Caller, Rights, Tie, What};
 use crate::entity::{Deletable, Readable, Writable, unknown};
 use crate::fields::Fields;
 use crate::metadata::Metadata;
 use crate::registry::RegistryError;
 use crate::registry::entities::EntityUpdate;
+use crate::registry::listing::Within;
 use crate::registry::things::{NewThing, Thing};
 use crate::secrets;
 
@@ -31,7 +32,7 @@ use crate::secrets;
 const OVERLAP_SECONDS_MAX: i64 = 7 * 86_400;
 
 #[derive(Debug, Serialize)]
-struct ThingView {
+pub(super) struct ThingView {
     id: ThingId,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +95,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedThings { things: shown })).into_response())
 }
 
-/// `GET /things`: a page of the caller's things, of everyone's for admins.
+/// `GET /things`: a page of the things that the caller may read, of all for admins.
 pub(super) async fn list(
     State(app): State<ControlPlane>,
     caller: Caller,
@@ -102,13 +103,23 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let query = params.query()?;
     let _place = app.place_for_list(&query).await;
-    let (total, things) = app.registry().things(caller.scope(), &query).await?;
-    let view = |thing: Thing| {
-        let rights = Rights::of(&caller, thing.owner);
-        shown(&app, thing, rights)
-    };
-    let things = things.into_iter().map(view).collect::<Result<_, _>>()?;
+    let (total, things) =
+        app.registry().things(caller.scope(), Within::Anything, &query, caller.user).await?;
+    let things = listed(&app, &caller, things)?;
     Ok(Json(ThingsPage { page: params.page(&query, total), things }).into_response())
+}
+
+/// Things of a page, as the caller may see them.
+pub(super) fn listed(
+    app: &ControlPlane,
+    caller: &Caller,
+    things: Vec<(Thing, Vec<Tie>)>,
+) -> Result<Vec<ThingView>, RegistryError> {
+    let view = |(thing, ties): (Thing, Vec<Tie>)| {
+        let rights = Rights::of(caller, What::Thing, &ties);
+        shown(app, thing, rights)
+    };
+    things.into_iter().map(view).collect()
 }
 
 /// `GET /things/{thing}`.
@@ -126,7 +137,8 @@ pub(super) async fn update(
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::one(body)?;
-    let update = EntityUpdate { name: fields.name()?, metadata: fields.metadata()? };
+    let update =
+        EntityUpdate { name: fields.name()?, metadata: fields.metadata()?, ..EntityUpdate::default() };
     if !app.registry().update_thing(thing.id, &update, clock::unix_micros()).await? {
         return Err(unknown("thing"));
     }

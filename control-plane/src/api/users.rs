@@ -19,13 +19,14 @@ use super::page::ListParams;
 use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::Caller;
+use crate::caller::PlatformAdmin;
 use crate::email::Email;
 use crate::entity::unknown;
 use crate::fields::Fields;
 use crate::metadata::Metadata;
 use crate::metrics::PasswordCheck;
 use crate::password::{Busy, Password};
-use crate::registry::listing::ListQuery;
+use crate::registry::listing::Within;
 use crate::registry::users::{Account, NewUser, User};
 use crate::tokens::Login;
 
@@ -119,43 +120,47 @@ pub(super) async fn log_in(
     Ok((StatusCode::CREATED, Json(json!({ "token": token }))).into_response())
 }
 
-/// `GET /users/{user}`: oneself, and for admins everyone.
+/// `GET /users/{user}`: oneself, those who share an org or a group with oneself, and for admins everyone.
 pub(super) async fn view(
     State(app): State<ControlPlane>,
     caller: Caller,
     path: ApiPath,
 ) -> Result<Response, ApiError> {
     let id: UserId = path.get("user").parse().map_err(|_| unknown("user"))?;
-    if !caller.is_admin && caller.user != id {
-        return Err(unknown("user"));
-    }
-    let user = app.registry().user(id).await?.ok_or_else(|| unknown("user"))?;
+    let user = app.registry().user(caller.scope(), id).await?.ok_or_else(|| unknown("user"))?;
     Ok(Json(shown(user)).into_response())
 }
 
-/// `GET /users`: admins see all, others themselves.
+/// `GET /users`: admins see all, others themselves and those who share an org or a group with them.
 pub(super) async fn list(
     State(app): State<ControlPlane>,
     caller: Caller,
     ApiQuery(params): ApiQuery<ListParams>,
 ) -> Result<Response, ApiError> {
     let query = params.users_query()?;
-    let (total, users) = if caller.is_admin {
-        let _place = app.place_for_list(&query).await;
-        app.registry().users(&query).await?
-    } else {
-        let myself = app.registry().user(caller.user).await?.filter(|user| matches(user, &query));
-        (i64::from(myself.is_some()), myself.into_iter().filter(|_| query.offset == 0).collect())
-    };
+    let _place = app.place_for_list(&query).await;
+    let (total, users) = app.registry().users(caller.scope(), Within::Anything, &query).await?;
     let users = users.into_iter().map(shown).collect();
     Ok(Json(UsersPage { total, offset: query.offset, limit: query.limit, users }).into_response())
 }
 
-/// What the registry decides of a list of all.
-fn matches(user: &User, query: &ListQuery) -> bool {
-    let name = query.name.as_ref().map(|part| part.to_lowercase());
-    name.is_none_or(|part| user.email.to_lowercase().contains(&part))
-        && user.metadata.contains(&query.metadata)
+/// `DELETE /users/{user}`: the account, its keys, memberships and policies. What it owned is from then on the admin's who deletes
+/// it.
+pub(super) async fn delete(
+    State(app): State<ControlPlane>,
+    PlatformAdmin(admin): PlatformAdmin,
+    path: ApiPath,
+) -> Result<Response, ApiError> {
+    let id: UserId = path.get("user").parse().map_err(|_| unknown("user"))?;
+    if id == admin.user {
+        return Err(ApiError::conflict(
+            "another admin has to delete this account: what it owns passes to it",
+        ));
+    }
+    if !app.registry().delete_user(id, admin.user).await? {
+        return Err(unknown("user"));
+    }
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// `PUT /users`: replaces the caller's metadata.

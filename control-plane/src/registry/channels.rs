@@ -5,8 +5,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::changes::{record_change, record_purge};
-use super::entities::{EntityUpdate, Kind, Scope, claim, delist, enlist, update_entity};
-use super::listing::{ListError, ListQuery, load};
+use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist, update_entity};
+use super::listing::{ListError, ListQuery, Within, load};
 use super::sql::{SqlBuilder, sql};
 use super::things::CreateError;
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
@@ -78,8 +78,9 @@ impl Registry {
         if let Some(taken) = claim(&mut tx, Kind::Channel, &ids).await? {
             return Err(CreateError::IdTaken(taken));
         }
-        let mut ordinal = enlist(&mut tx, Kind::Channel, Scope::All, channels.len()).await?;
-        let mut owner_ordinal = enlist(&mut tx, Kind::Channel, Scope::Owner(owner), channels.len()).await?;
+        let mut ordinal = enlist(&mut tx, Kind::Channel, Numbered::All, channels.len()).await?;
+        let mut owner_ordinal =
+            enlist(&mut tx, Kind::Channel, Numbered::Owner(owner), channels.len()).await?;
         for channels in channels.chunks(ROWS_PER_INSERT_MAX) {
             let mut sql = SqlBuilder::new(
                 "INSERT INTO channels (id, owner_id, name, name_folded, metadata, bucket_width, storage_class, retention,
@@ -118,7 +119,7 @@ impl Registry {
         scope: Scope,
         query: &ListQuery,
     ) -> Result<(i64, Vec<Channel>), ListError> {
-        let (listed, mut snapshot) = self.list(Kind::Channel, scope, query).await?;
+        let (listed, mut snapshot) = self.list(Kind::Channel, scope, Within::Anything, query).await?;
         let columns = ChannelRow::COLUMNS;
         let channels = load(&mut snapshot, &listed.ids, columns, Kind::Channel, ChannelRow::read).await?;
         Ok((listed.total, channels))
@@ -183,8 +184,8 @@ impl Registry {
                 .fetch_optional(&mut tx)
                 .await?;
         let Some((owner, ordinal, owner_ordinal)) = deleted else { return Ok(false) };
-        delist(&mut tx, Kind::Channel, Scope::All, ordinal).await?;
-        delist(&mut tx, Kind::Channel, Scope::Owner(UserId::from_uuid(owner)), owner_ordinal).await?;
+        delist(&mut tx, Kind::Channel, Numbered::All, ordinal).await?;
+        delist(&mut tx, Kind::Channel, Numbered::Owner(UserId::from_uuid(owner)), owner_ordinal).await?;
         record_purge(&mut tx, Kind::Channel, id).await?;
         record_change(&mut tx, Kind::Channel, &[id]).await?;
         tx.commit().await?;

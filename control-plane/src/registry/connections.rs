@@ -1,7 +1,5 @@
 //! Which thing is connected to which channel, and what follows from it for the bearer of a key.
 
-use std::collections::HashMap;
-
 use domain::{ChannelId, Grant, KeyDigest, ThingId, UserId};
 use uuid::Uuid;
 
@@ -9,7 +7,9 @@ use super::changes::record_change;
 use super::channels::profile_of;
 use super::entities::Kind;
 use super::sql::{SqlBuilder, sql};
+use super::ties::known_ties;
 use super::{Registry, RegistryError, Tx};
+use crate::access::Tie;
 
 /// Questions that one statement answers. Each takes 3 binds, and SQLite takes 32,766.
 const GRANTS_PER_STATEMENT_MAX: usize = 1_000;
@@ -127,24 +127,19 @@ fn grant_of((thing, width, class, retention): Found) -> Result<Grant, RegistryEr
 }
 
 impl Connecting {
-    /// The owner of each of the things; of one that does not exist, none.
-    pub(crate) async fn thing_owners(&mut self) -> Result<Vec<Option<UserId>>, RegistryError> {
+    /// What ties a user to each of the things; to one that does not exist, nothing at all.
+    pub(crate) async fn thing_ties(&mut self, user: UserId) -> Result<Vec<Option<Vec<Tie>>>, RegistryError> {
         let ids: Vec<Uuid> = self.things.iter().map(ThingId::as_uuid).collect();
-        self.owners(Kind::Thing, &ids).await
+        known_ties(&mut self.tx, Kind::Thing, &ids, user).await
     }
 
-    /// The owner of each of the channels; of one that does not exist, none.
-    pub(crate) async fn channel_owners(&mut self) -> Result<Vec<Option<UserId>>, RegistryError> {
+    /// What ties a user to each of the channels; to one that does not exist, nothing at all.
+    pub(crate) async fn channel_ties(
+        &mut self,
+        user: UserId,
+    ) -> Result<Vec<Option<Vec<Tie>>>, RegistryError> {
         let ids: Vec<Uuid> = self.channels.iter().map(ChannelId::as_uuid).collect();
-        self.owners(Kind::Channel, &ids).await
-    }
-
-    async fn owners(&mut self, kind: Kind, ids: &[Uuid]) -> Result<Vec<Option<UserId>>, RegistryError> {
-        let mut sql = SqlBuilder::new("SELECT id, owner_id FROM ");
-        sql.push(kind.table()).push(" WHERE id").push_in(ids.iter().copied());
-        let rows: Vec<(Uuid, Uuid)> = sql.build_once().fetch_all(&mut self.tx).await?;
-        let owners: HashMap<Uuid, Uuid> = rows.into_iter().collect();
-        Ok(ids.iter().map(|id| owners.get(id).copied().map(UserId::from_uuid)).collect())
+        known_ties(&mut self.tx, Kind::Channel, &ids, user).await
     }
 
     /// Connects each thing to each channel. What is connected already stays so.

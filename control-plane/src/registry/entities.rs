@@ -1,4 +1,4 @@
-//! What users, things and channels have in common: ids that are claimed for ever, and places in lists.
+//! What users, things, channels, groups and orgs have in common: ids that are claimed for ever, and places in lists.
 
 use domain::UserId;
 use uuid::Uuid;
@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     User,
     Thing,
     Channel,
+    Group,
+    Org,
 }
 
 impl Kind {
@@ -23,6 +25,8 @@ impl Kind {
             Self::User => 1,
             Self::Thing => 2,
             Self::Channel => 3,
+            Self::Group => 4,
+            Self::Org => 5,
         }
     }
 
@@ -32,6 +36,8 @@ impl Kind {
             1 => Some(Self::User),
             2 => Some(Self::Thing),
             3 => Some(Self::Channel),
+            4 => Some(Self::Group),
+            5 => Some(Self::Org),
             _ => None,
         }
     }
@@ -42,6 +48,8 @@ impl Kind {
             Self::User => "users",
             Self::Thing => "things",
             Self::Channel => "channels",
+            Self::Group => "groups",
+            Self::Org => "orgs",
         }
     }
 
@@ -49,33 +57,52 @@ impl Kind {
     pub(super) const fn name_column(self) -> &'static str {
         match self {
             Self::User => "email_folded",
-            Self::Thing | Self::Channel => "name_folded",
+            Self::Thing | Self::Channel | Self::Group | Self::Org => "name_folded",
         }
     }
 }
 
-/// Whose entities a query sees: there is no query without one.
+/// Which entities a query sees: there is no list without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of one user.
-    Owner(UserId),
+    /// Those that a user may read. Of users: those who share an org or a group with it, and itself.
+    Reach(UserId),
     /// Everyone's.
     All,
 }
 
-impl Scope {
+/// A list that is numbered, so that neither its total nor a place in it has to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbered {
+    /// Of what one user owns: there are those of things and of channels.
+    Owner(UserId),
+    /// Of all of a kind.
+    All,
+}
+
+impl Numbered {
     pub(super) const fn id(self) -> Uuid {
         match self {
             Self::Owner(user) => user.as_uuid(),
             Self::All => Uuid::nil(),
         }
     }
+
+    /// The column that holds the numbers.
+    pub(super) const fn column(self) -> &'static str {
+        match self {
+            Self::Owner(_) => "owner_ordinal",
+            Self::All => "ordinal",
+        }
+    }
 }
 
-/// What to change of a thing or channel. What is not there stays as it is.
+/// What to change of an entity. What is not there stays as it is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct EntityUpdate {
     pub(crate) name: Option<String>,
+    /// Only groups and orgs have one.
+    pub(crate) description: Option<String>,
     pub(crate) metadata: Option<Metadata>,
 }
 
@@ -105,41 +132,46 @@ pub(super) async fn claim(tx: &mut Tx, kind: Kind, ids: &[Uuid]) -> Result<Optio
 pub(super) async fn enlist(
     tx: &mut Tx,
     kind: Kind,
-    scope: Scope,
+    list: Numbered,
     count: usize,
 ) -> Result<i64, RegistryError> {
     let count = i64::try_from(count).expect("a bulk request is bounded");
     let (next,): (i64,) = sql("INSERT INTO ordinals (kind, scope, next) VALUES ($1, $2, $3)
          ON CONFLICT (kind, scope) DO UPDATE SET next = ordinals.next + excluded.next RETURNING next")
     .bind(kind.code())
-    .bind(scope.id())
+    .bind(list.id())
     .bind(count)
     .fetch_one(&mut *tx)
     .await?;
     let first = next - count;
     for chunk in first.div_euclid(CHUNK)..=(next - 1).div_euclid(CHUNK) {
         let live = next.min((chunk + 1) * CHUNK) - first.max(chunk * CHUNK);
-        count_in_chunk(tx, kind, scope, chunk, live).await?;
+        count_in_chunk(tx, kind, list, chunk, live).await?;
     }
     Ok(first)
 }
 
 /// Takes an entity off a list.
-pub(super) async fn delist(tx: &mut Tx, kind: Kind, scope: Scope, ordinal: i64) -> Result<(), RegistryError> {
-    count_in_chunk(tx, kind, scope, ordinal.div_euclid(CHUNK), -1).await
+pub(super) async fn delist(
+    tx: &mut Tx,
+    kind: Kind,
+    list: Numbered,
+    ordinal: i64,
+) -> Result<(), RegistryError> {
+    count_in_chunk(tx, kind, list, ordinal.div_euclid(CHUNK), -1).await
 }
 
 async fn count_in_chunk(
     tx: &mut Tx,
     kind: Kind,
-    scope: Scope,
+    list: Numbered,
     chunk: i64,
     change: i64,
 ) -> Result<(), RegistryError> {
     sql("INSERT INTO list_chunks (kind, scope, chunk, live) VALUES ($1, $2, $3, $4)
          ON CONFLICT (kind, scope, chunk) DO UPDATE SET live = list_chunks.live + excluded.live")
     .bind(kind.code())
-    .bind(scope.id())
+    .bind(list.id())
     .bind(chunk)
     .bind(change)
     .execute(tx)
@@ -147,7 +179,7 @@ async fn count_in_chunk(
     Ok(())
 }
 
-/// Changes a thing or channel in one statement: what two requests change of it at once, is changed. No: it is gone.
+/// Changes an entity in one statement: what two requests change of it at once, is changed. No: it is gone.
 pub(super) async fn update_entity(
     mut tx: Tx,
     kind: Kind,
@@ -161,6 +193,9 @@ pub(super) async fn update_entity(
         sql.push(", name = ").push_bind(name.clone());
         sql.push(", name_folded = ").push_bind(name.to_lowercase());
     }
+    if let Some(description) = &update.description {
+        sql.push(", description = ").push_bind(description.clone());
+    }
     if let Some(metadata) = &update.metadata {
         sql.push(", metadata = ").push_bind(metadata.to_stored());
     }
@@ -168,4 +203,52 @@ pub(super) async fn update_entity(
     let updated = sql.build().execute(&mut tx).await?;
     tx.commit().await?;
     Ok(updated == 1)
+}
+
+/// Makes everything of a kind that one user owns another's, behind what that one has. The numbers of the list are shifted by
+/// whole chunks, so that its counts stay true.
+pub(super) async fn hand_over(
+    tx: &mut Tx,
+    kind: Kind,
+    from: UserId,
+    to: UserId,
+) -> Result<(), RegistryError> {
+    let next_of = async |tx: &mut Tx, user: UserId| {
+        let row: Option<(i64,)> = sql("SELECT next FROM ordinals WHERE kind = $1 AND scope = $2")
+            .bind(kind.code())
+            .bind(user.as_uuid())
+            .fetch_optional(tx)
+            .await?;
+        Ok::<_, RegistryError>(row.map_or(0, |(next,)| next))
+    };
+    let taken = next_of(&mut *tx, from).await?;
+    if taken == 0 {
+        return Ok(());
+    }
+    let shift_chunks = (next_of(&mut *tx, to).await? + CHUNK - 1).div_euclid(CHUNK);
+    let mut update = SqlBuilder::new("UPDATE ");
+    update.push(kind.table()).push(" SET owner_id = ").push_bind(to.as_uuid());
+    update.push(", owner_ordinal = owner_ordinal + ").push_bind(shift_chunks * CHUNK);
+    update.push(" WHERE owner_id = ").push_bind(from.as_uuid());
+    update.build().execute(&mut *tx).await?;
+    sql("UPDATE list_chunks SET scope = $1, chunk = chunk + $2 WHERE kind = $3 AND scope = $4")
+        .bind(to.as_uuid())
+        .bind(shift_chunks)
+        .bind(kind.code())
+        .bind(from.as_uuid())
+        .execute(&mut *tx)
+        .await?;
+    sql("DELETE FROM ordinals WHERE kind = $1 AND scope = $2")
+        .bind(kind.code())
+        .bind(from.as_uuid())
+        .execute(&mut *tx)
+        .await?;
+    sql("INSERT INTO ordinals (kind, scope, next) VALUES ($1, $2, $3)
+         ON CONFLICT (kind, scope) DO UPDATE SET next = excluded.next")
+    .bind(kind.code())
+    .bind(to.as_uuid())
+    .bind(shift_chunks * CHUNK + taken)
+    .execute(tx)
+    .await?;
+    Ok(())
 }

@@ -4,16 +4,22 @@
 //! call. Nor is there a second set of queries: the texts keep to what SQLite and PostgreSQL both understand (`$1` binds, `ON
 //! CONFLICT`, `RETURNING`), and [`engine`] runs them on the one that this registry is on.
 
+pub(crate) mod api_keys;
 pub(crate) mod changes;
 pub(crate) mod channels;
+pub(crate) mod circles;
 pub(crate) mod connections;
 mod engine;
 pub(crate) mod entities;
+pub(crate) mod groups;
 pub(crate) mod listing;
+pub(crate) mod orgs;
+pub(crate) mod policies;
 mod postgres;
 mod sql;
 mod sqlite;
 pub(crate) mod things;
+pub(crate) mod ties;
 pub(crate) mod users;
 
 use std::collections::BTreeSet;
@@ -33,7 +39,7 @@ use crate::postgres_url::PostgresUrl;
 
 /// How long a statement waits for a lock, and a request for a connection, before it is answered 503.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// Prepared statements a connection keeps. There are about 100 different ones.
+/// Prepared statements a connection keeps. There are about 150 different ones.
 const STATEMENTS_MAX: usize = 256;
 /// Rows that one `INSERT` writes. SQLite takes 32,766 binds in a statement, PostgreSQL 65,535, and no row has more than 10.
 const ROWS_PER_INSERT_MAX: usize = 1_000;

@@ -5,10 +5,12 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::changes::{record_change, record_purge};
-use super::entities::{EntityUpdate, Kind, Scope, claim, delist, enlist, update_entity};
-use super::listing::{ListError, ListQuery, load};
+use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist, update_entity};
+use super::listing::{ListError, ListQuery, Within, load};
 use super::sql::{SqlBuilder, sql};
+use super::ties::ties;
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
+use crate::access::Tie;
 use crate::metadata::Metadata;
 
 /// A thing as stored: its key only sealed.
@@ -84,8 +86,8 @@ impl Registry {
         if let Some(taken) = claim(&mut tx, Kind::Thing, &ids).await? {
             return Err(CreateError::IdTaken(taken));
         }
-        let mut ordinal = enlist(&mut tx, Kind::Thing, Scope::All, things.len()).await?;
-        let mut owner_ordinal = enlist(&mut tx, Kind::Thing, Scope::Owner(owner), things.len()).await?;
+        let mut ordinal = enlist(&mut tx, Kind::Thing, Numbered::All, things.len()).await?;
+        let mut owner_ordinal = enlist(&mut tx, Kind::Thing, Numbered::Owner(owner), things.len()).await?;
         for things in things.chunks(ROWS_PER_INSERT_MAX) {
             let mut sql = SqlBuilder::new(
                 "INSERT INTO things (id, owner_id, name, name_folded, metadata, sealed_key, ordinal, owner_ordinal,
@@ -120,15 +122,22 @@ impl Registry {
         row.map(|row| row.read().map(|(_, thing)| thing)).transpose()
     }
 
-    /// A page of things, and how many there are.
+    /// A page of things with what ties `user` to each, and how many there are.
     pub(crate) async fn things(
         &self,
         scope: Scope,
+        within: Within,
         query: &ListQuery,
-    ) -> Result<(i64, Vec<Thing>), ListError> {
-        let (listed, mut snapshot) = self.list(Kind::Thing, scope, query).await?;
+        user: UserId,
+    ) -> Result<(i64, Vec<(Thing, Vec<Tie>)>), ListError> {
+        let (listed, mut snapshot) = self.list(Kind::Thing, scope, within, query).await?;
         let things = load(&mut snapshot, &listed.ids, ThingRow::COLUMNS, Kind::Thing, ThingRow::read).await?;
-        Ok((listed.total, things))
+        let mut ties = ties(&mut snapshot, Kind::Thing, &listed.ids, user).await?;
+        let tied = |thing: Thing| {
+            let ties = ties.remove(&thing.id.as_uuid()).unwrap_or_default();
+            (thing, ties)
+        };
+        Ok((listed.total, things.into_iter().map(tied).collect()))
     }
 
     /// Changes a thing's name, its metadata, or both. No: it is gone.
@@ -193,8 +202,8 @@ impl Registry {
                 .fetch_optional(&mut tx)
                 .await?;
         let Some((owner, ordinal, owner_ordinal)) = deleted else { return Ok(false) };
-        delist(&mut tx, Kind::Thing, Scope::All, ordinal).await?;
-        delist(&mut tx, Kind::Thing, Scope::Owner(UserId::from_uuid(owner)), owner_ordinal).await?;
+        delist(&mut tx, Kind::Thing, Numbered::All, ordinal).await?;
+        delist(&mut tx, Kind::Thing, Numbered::Owner(UserId::from_uuid(owner)), owner_ordinal).await?;
         record_purge(&mut tx, Kind::Thing, id).await?;
         record_change(&mut tx, Kind::Thing, &[id]).await?;
         tx.commit().await?;

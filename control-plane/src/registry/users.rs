@@ -1,20 +1,21 @@
 //! Users, their passwords' hashes, and who is an admin.
 
-use domain::UserId;
+use domain::{ApiKeyId, UserId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::entities::{Kind, Scope, enlist};
-use super::listing::{ListError, ListQuery, load};
+use super::entities::{Kind, Numbered, Scope, delist, enlist, hand_over};
+use super::listing::{ListError, ListQuery, Within, load, select_in};
 use super::sql::sql;
 use super::{Registry, RegistryError, Tx};
+use crate::access::Role;
 use crate::email::Email;
 use crate::metadata::Metadata;
 
 /// The object whose members are platform admins.
-const AUTHORITIES: &str = "authorities";
+pub(super) const AUTHORITIES: &str = "authorities";
 /// The relation of a user to what it is in.
-const MEMBER: &str = "member";
+pub(super) const MEMBER: &str = "member";
 /// The subject that stands for everyone, with an account or without.
 const EVERYONE: &str = "*";
 /// The object that stands for accounts, and the relation of those who may make one.
@@ -36,6 +37,12 @@ pub(crate) struct User {
 pub(crate) struct Standing {
     /// Login tokens of other generations are not valid.
     pub(crate) token_generation: i64,
+    pub(crate) is_admin: bool,
+}
+
+/// What a user may do with an API key that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyStanding {
     pub(crate) is_admin: bool,
 }
 
@@ -168,20 +175,80 @@ impl Registry {
         Ok(row.map(|(token_generation, is_admin)| Standing { token_generation, is_admin }))
     }
 
-    /// One user.
-    pub(crate) async fn user(&self, id: UserId) -> Result<Option<User>, RegistryError> {
-        let row: Option<UserRow> = sql("SELECT id, email, metadata FROM users WHERE id = $1")
-            .bind(id.as_uuid())
-            .fetch_optional(&self.readers)
-            .await?;
+    /// One user, of those in the scope.
+    pub(crate) async fn user(&self, scope: Scope, id: UserId) -> Result<Option<User>, RegistryError> {
+        let mut sql = select_in(Kind::User, scope, UserRow::COLUMNS);
+        sql.push(" AND id = ").push_bind(id.as_uuid());
+        let row: Option<UserRow> = sql.build().fetch_optional(&self.readers).await?;
         row.map(|row| row.read().map(|(_, user)| user)).transpose()
     }
 
-    /// A page of all users, and how many there are.
-    pub(crate) async fn users(&self, query: &ListQuery) -> Result<(i64, Vec<User>), ListError> {
-        let (listed, mut snapshot) = self.list(Kind::User, Scope::All, query).await?;
+    /// A page of the users in the scope, and how many there are.
+    pub(crate) async fn users(
+        &self,
+        scope: Scope,
+        within: Within,
+        query: &ListQuery,
+    ) -> Result<(i64, Vec<User>), ListError> {
+        let (listed, mut snapshot) = self.list(Kind::User, scope, within, query).await?;
         let users = load(&mut snapshot, &listed.ids, UserRow::COLUMNS, Kind::User, UserRow::read).await?;
         Ok((listed.total, users))
+    }
+
+    /// What a user's API key is checked against. Nothing, if it is revoked or has expired.
+    pub(crate) async fn key_standing(
+        &self,
+        user: UserId,
+        key: ApiKeyId,
+        now: i64,
+    ) -> Result<Option<KeyStanding>, RegistryError> {
+        let row: Option<(bool,)> = sql(
+            "SELECT EXISTS (SELECT 1 FROM policies p WHERE p.subject = $1 AND p.object = $2 AND p.relation = $3)
+             FROM api_keys k WHERE k.id = $4 AND k.user_id = $5 AND (k.expires_at IS NULL OR k.expires_at > $6)",
+        )
+        .bind(user.to_string())
+        .bind(AUTHORITIES)
+        .bind(MEMBER)
+        .bind(key.as_uuid())
+        .bind(user.as_uuid())
+        .bind(now)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(is_admin,)| KeyStanding { is_admin }))
+    }
+
+    /// Deletes a user; what it owned is `heir`'s from now on, and nothing else of it is left. No: it is gone.
+    pub(crate) async fn delete_user(&self, user: UserId, heir: UserId) -> Result<bool, RegistryError> {
+        let mut tx = self.begin().await?;
+        for kind in [Kind::Thing, Kind::Channel] {
+            hand_over(&mut tx, kind, user, heir).await?;
+        }
+        for text in [
+            "UPDATE orgs SET owner_id = $1 WHERE owner_id = $2",
+            "UPDATE groups SET owner_id = $1 WHERE owner_id = $2",
+        ] {
+            sql(text).bind(heir.as_uuid()).bind(user.as_uuid()).execute(&mut tx).await?;
+        }
+        sql("INSERT INTO org_members (user_id, org_id, role) SELECT owner_id, id, $2 FROM orgs WHERE owner_id = $1
+             ON CONFLICT (user_id, org_id) DO UPDATE SET role = excluded.role")
+        .bind(heir.as_uuid())
+        .bind(Role::Owner.code())
+        .execute(&mut tx)
+        .await?;
+        sql("INSERT INTO group_users (user_id, group_id) SELECT owner_id, id FROM groups WHERE owner_id = $1
+             ON CONFLICT (user_id, group_id) DO NOTHING")
+        .bind(heir.as_uuid())
+        .execute(&mut tx)
+        .await?;
+        sql("DELETE FROM policies WHERE subject = $1").bind(user.to_string()).execute(&mut tx).await?;
+        let deleted: Option<(i64,)> = sql("DELETE FROM users WHERE id = $1 RETURNING ordinal")
+            .bind(user.as_uuid())
+            .fetch_optional(&mut tx)
+            .await?;
+        let Some((ordinal,)) = deleted else { return Ok(false) };
+        delist(&mut tx, Kind::User, Numbered::All, ordinal).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Replaces a user's metadata.
@@ -229,7 +296,7 @@ impl Registry {
 /// Of a taken email, nothing; then nothing may be committed.
 async fn insert_user(tx: &mut Tx, user: NewUser<'_>, now: i64) -> Result<Option<UserId>, RegistryError> {
     let id = UserId::from_uuid(Uuid::new_v4());
-    let ordinal = enlist(tx, Kind::User, Scope::All, 1).await?;
+    let ordinal = enlist(tx, Kind::User, Numbered::All, 1).await?;
     let inserted =
         sql("INSERT INTO users (id, email, email_folded, password_hash, token_generation, metadata, ordinal,
                             created_at, updated_at)

@@ -42,8 +42,8 @@ fn a_token_has_the_claims_of_the_reference_and_no_others() {
 fn a_token_is_valid_until_the_second_it_names() {
     let tokens = Tokens::new(&[secret("a", 1)]);
     let token = tokens.issue(login(), "ann@example.com", NOW);
-    assert_eq!(tokens.verify(&token, NOW), Ok(login()));
-    assert_eq!(tokens.verify(&token, NOW + 35_999), Ok(login()));
+    assert_eq!(tokens.verify(&token, NOW), Ok(Verified::Login(login())));
+    assert_eq!(tokens.verify(&token, NOW + 35_999), Ok(Verified::Login(login())));
     assert_eq!(tokens.verify(&token, NOW + 36_000), Err(InvalidToken));
 }
 
@@ -51,7 +51,7 @@ fn a_token_is_valid_until_the_second_it_names() {
 fn the_previous_secret_is_accepted_until_it_is_taken_away() {
     let old = Tokens::new(&[secret("old", 1)]).issue(login(), "ann@example.com", NOW);
     let both = Tokens::new(&[secret("new", 2), secret("old", 1)]);
-    assert_eq!(both.verify(&old, NOW), Ok(login()));
+    assert_eq!(both.verify(&old, NOW), Ok(Verified::Login(login())));
     assert_eq!(part(&both.issue(login(), "ann@example.com", NOW), 0)["kid"], "new");
     assert_eq!(Tokens::new(&[secret("new", 2)]).verify(&old, NOW), Err(InvalidToken));
     assert_eq!(
@@ -69,7 +69,11 @@ fn forgeries_are_refused() {
         "exp": NOW + 10, "iat": NOW, "iss": "mainflux.auth", "sub": "ann@example.com",
         "issuer_id": login().user.to_string(), "type": 0,
     });
-    assert_eq!(tokens.verify(&sign(&header, &good, &[1; 32]), NOW), Ok(login()), "the forger's tool works");
+    assert_eq!(
+        tokens.verify(&sign(&header, &good, &[1; 32]), NOW),
+        Ok(Verified::Login(login())),
+        "the forger's tool works"
+    );
 
     let with = |base: &Value, name: &str, value: Value| {
         let mut changed = base.clone();
@@ -115,5 +119,37 @@ fn forgeries_are_refused() {
         sign(&header, &good, &[2; 32]),
     ] {
         assert_eq!(tokens.verify(&forged, NOW), Err(InvalidToken), "{forged}");
+    }
+}
+
+#[test]
+fn an_api_key_names_itself_and_may_have_no_end() {
+    let tokens = Tokens::new(&[secret("a", 1)]);
+    let key = KeyToken {
+        key: ApiKeyId::from_bytes([7; 16]),
+        user: login().user,
+        issued_at: NOW,
+        expires_at: Some(NOW + 10),
+    };
+    let verified = Ok(Verified::Key { key: key.key, user: key.user });
+    let token = tokens.issue_key(key, "ann@example.com");
+    assert_eq!(part(&token, 0), json!({"alg": "HS256", "typ": "JWT", "kid": "a"}));
+    let claims = json!({
+        "exp": NOW + 10, "jti": key.key.to_string(), "iat": NOW, "iss": "mainflux.auth", "sub": "ann@example.com",
+        "issuer_id": login().user.to_string(), "type": 2,
+    });
+    assert_eq!(part(&token, 1), claims);
+    assert_eq!(tokens.verify(&token, NOW + 9), verified);
+    assert_eq!(tokens.verify(&token, NOW + 10), Err(InvalidToken));
+    let endless = tokens.issue_key(KeyToken { expires_at: None, ..key }, "ann@example.com");
+    assert_eq!(part(&endless, 1).get("exp"), None);
+    assert_eq!(tokens.verify(&endless, i64::MAX), verified);
+
+    let header = json!({"alg": "HS256", "typ": "JWT", "kid": "a", "gen": 3});
+    for (name, value) in [("jti", json!(null)), ("jti", json!("x")), ("type", json!(1)), ("type", json!(0))] {
+        let mut forged = part(&endless, 1);
+        forged[name] = value.clone();
+        let forged = sign(&header, &forged, &[1; 32]);
+        assert_eq!(tokens.verify(&forged, NOW), Err(InvalidToken), "{name} = {value}");
     }
 }

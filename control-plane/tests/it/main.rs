@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod channels;
 #[cfg(test)]
+mod circles;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod feed;
@@ -13,6 +15,8 @@ mod format;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod lists;
 #[cfg(test)]
 mod logins;
@@ -20,6 +24,8 @@ mod logins;
 mod odd_requests;
 #[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod purges;
 #[cfg(test)]

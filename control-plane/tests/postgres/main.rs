@@ -15,16 +15,22 @@
 mod access;
 #[path = "../it/channels.rs"]
 mod channels;
+#[path = "../it/circles.rs"]
+mod circles;
 #[path = "../it/connections.rs"]
 mod connections;
 #[path = "../it/feed.rs"]
 mod feed;
 #[path = "../it/internal.rs"]
 mod internal;
+#[path = "../it/keys.rs"]
+mod keys;
 #[path = "../it/lists.rs"]
 mod lists;
 #[path = "../it/odd_requests.rs"]
 mod odd_requests;
+#[path = "../it/policies.rs"]
+mod policies;
 #[path = "../it/purges.rs"]
 mod purges;
 #[path = "../it/retention.rs"]

@@ -97,6 +97,21 @@ id! {
     UserId
 }
 
+id! {
+    /// Users who share groups, in roles.
+    OrgId
+}
+
+id! {
+    /// Things and the users who look after them.
+    GroupId
+}
+
+id! {
+    /// A token for programs, which its user can revoke.
+    ApiKeyId
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,5 +24,6 @@ mod reference;
 mod refusals;
 mod resolution;
 mod retention;
+mod sharing;
 mod slow_clients;
 mod stopping;
