@@ -44,9 +44,9 @@ pub(super) struct PageFields {
 /// The fields of a page of orgs, groups or members beside them.
 #[derive(Debug, Serialize)]
 pub(super) struct NamedPageFields {
-    total: i64,
-    offset: i64,
     limit: i64,
+    offset: i64,
+    total: i64,
     name: String,
 }
 
@@ -92,7 +92,7 @@ impl ListParams {
     /// What a page of orgs, groups or members says of itself.
     pub(super) fn named_page(&self, query: &ListQuery, total: i64) -> NamedPageFields {
         let name = query.name.clone().unwrap_or_default();
-        NamedPageFields { total, offset: query.offset, limit: query.limit, name }
+        NamedPageFields { limit: query.limit, offset: query.offset, total, name }
     }
 
     /// What the page says of itself.

@@ -197,3 +197,34 @@ async fn page_costs(world: &World, token: &str, direction: &str, things: usize) 
     }
     costs.map(median)
 }
+
+/// What others share is in the same list, once, in the same order, whatever it is reached by.
+#[tokio::test]
+async fn what_is_shared_is_listed_with_what_is_owned() {
+    let world = World::new().await;
+    let (ann, bob) = (world.user().await, world.user().await);
+    let create = async |user: &User, range| {
+        let made = world.post("/things", &user.token, json!(numbered(range))).await.is(201).json();
+        let ids = made["things"].as_array().unwrap().iter();
+        ids.map(|thing| thing["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    create(&bob, 0..3).await;
+    let shared = create(&ann, 3..6).await;
+    create(&bob, 6..9).await;
+    create(&ann, 9..12).await;
+    assert_eq!(names(&world, &bob, "").await.len(), 6);
+    let ids: Vec<&str> = shared.iter().map(String::as_str).collect();
+    for _ in 0..2 {
+        let group = world.group(&ann.token).await;
+        world.gather(&ann.token, &group, &[ids.as_slice(), &[&bob.id]].concat()).await;
+    }
+    let policy = json!({"subjects": [bob.id], "object": ids[0], "policies": ["read", "write"]});
+    world.post("/policies", &world.admin, policy).await.is(201);
+    let all: Vec<String> = (0..9).map(|i| format!("t{i:04}")).collect();
+    assert_eq!(names(&world, &bob, "limit=100").await, all);
+    assert_eq!(names(&world, &bob, "offset=2&limit=3").await, all[2..5]);
+    assert_eq!(names(&world, &bob, "dir=desc&limit=4").await, ["t0008", "t0007", "t0006", "t0005"]);
+    assert_eq!(names(&world, &bob, "name=T0004&order=name").await, ["t0004"]);
+    assert_eq!(names(&world, &bob, "metadata=%7B%22even%22:true%7D").await.len(), 5);
+    assert_eq!(world.get("/things?limit=1", &bob.token).await.json()["total"], 9);
+}

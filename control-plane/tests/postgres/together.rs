@@ -173,6 +173,59 @@ async fn a_change_of_one_is_in_force_on_the_other() {
     assert!(grants[0].is_some_and(|grant| grant.connection.is_none()));
 }
 
+/// So is what one of them takes from a user.
+#[tokio::test]
+async fn what_one_takes_from_a_user_is_out_of_force_on_the_other() {
+    let [one, other] = two().await;
+    let (ann, bob) = (one.user().await, one.user().await);
+    let (group, thing) = (one.group(&ann.token).await, one.thing(&ann.token).await.0);
+    one.gather(&ann.token, &group, &[&thing]).await;
+    let path = format!("/things/{thing}");
+    let policy = json!({"subjects": [bob.id], "object": thing, "policies": ["read"]});
+    for _ in 0..20 {
+        one.gather(&ann.token, &group, &[&bob.id]).await;
+        other.get(&path, &bob.token).await.is(200);
+        one.scatter(&ann.token, &group, &[&bob.id]).await.is(204);
+        other.get(&path, &bob.token).await.refused(404);
+        other.post("/policies", &other.admin, policy.clone()).await.is(201);
+        one.get(&path, &bob.token).await.is(200);
+        other.put("/policies", &other.admin, policy.clone()).await.is(204);
+        one.get(&path, &bob.token).await.refused(404);
+        let key = one.post("/keys", &bob.token, json!({"type": 2})).await.is(201).json();
+        other.get("/things", key["value"].as_str().unwrap()).await.is(200);
+        one.delete(&format!("/keys/{}", key["id"].as_str().unwrap()), &bob.token).await.is(204);
+        other.get("/things", key["value"].as_str().unwrap()).await.refused(401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_admins_who_unmake_each_other_one_is_left() {
+    let [one, other] = two().await;
+    let bob = one.user().await;
+    let users = one.get("/users?email=admin", &one.admin).await.json();
+    let ids = [users["Users"][0]["id"].as_str().unwrap(), bob.id.as_str()];
+    let tokens = [one.admin.as_str(), bob.token.as_str()];
+    let member = |id: &str| json!({"subjects": [id], "object": "authorities", "policies": ["member"]});
+    let mut admin = 0;
+    for _ in 0..10 {
+        let second = 1 - admin;
+        one.post("/policies", tokens[admin], member(ids[second])).await.is(201);
+        tokio::join!(
+            one.put("/policies", tokens[admin], member(ids[second])),
+            other.put("/policies", tokens[second], member(ids[admin]))
+        );
+        let mut left = Vec::new();
+        for (index, token) in tokens.iter().enumerate() {
+            let refused = one.put("/policies", token, json!({})).await.status;
+            if refused != 403 {
+                left.push(index);
+            }
+        }
+        assert_eq!(left.len(), 1, "{left:?}");
+        admin = left[0];
+    }
+}
+
 /// Publishing is one turn at a time, on both: each change once, by whoever comes to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_change_is_published_once_before_its_answer() {
