@@ -26,23 +26,27 @@ pub(super) struct CircleView {
 
 /// The group or org that a body describes.
 pub(super) fn new(body: Value, owner: UserId) -> Result<NewCircle, ApiError> {
-    let update = update(body)?;
+    let mut fields = Fields::one(body)?;
+    let EntityUpdate { name, description, metadata } = read(&mut fields)?;
     Ok(NewCircle {
         owner,
-        name: update.name.unwrap_or_default(),
-        description: update.description.unwrap_or_default(),
-        metadata: update.metadata.unwrap_or_default(),
+        name: name.ok_or_else(|| fields.wrong("name", "is missing"))?,
+        description: description.unwrap_or_default(),
+        metadata: metadata.unwrap_or_default(),
     })
 }
 
 /// What a body changes.
 pub(super) fn update(body: Value) -> Result<EntityUpdate, ApiError> {
-    let mut fields = Fields::one(body)?;
-    Ok(EntityUpdate {
-        name: fields.name()?,
-        description: fields.description()?,
-        metadata: fields.metadata()?,
-    })
+    read(&mut Fields::one(body)?)
+}
+
+fn read(fields: &mut Fields) -> Result<EntityUpdate, ApiError> {
+    let name = fields.name()?;
+    if name.as_ref().is_some_and(String::is_empty) {
+        return Err(fields.wrong("name", "is empty"));
+    }
+    Ok(EntityUpdate { name, description: fields.description()?, metadata: fields.metadata()? })
 }
 
 pub(super) fn shown(circle: Circle) -> CircleView {

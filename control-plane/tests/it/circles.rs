@@ -88,6 +88,7 @@ async fn circles_are_created_shown_changed_and_deleted() {
         assert_eq!(texts, [&json!("other"), &json!("what\nfor"), &Value::Null, &json!(time)]);
         for (field, value) in [
             ("name", json!(5)),
+            ("name", json!("")),
             ("name", json!("a\nb")),
             ("description", json!("\0")),
             ("description", json!("x".repeat(4_097))),
@@ -99,6 +100,10 @@ async fn circles_are_created_shown_changed_and_deleted() {
             assert_eq!(refused["field"], field);
             assert_eq!(world.put(&path, &ann.token, body).await.refused(400)["field"], field);
         }
+
+        let nameless =
+            world.post(&format!("/{kind}"), &ann.token, json!({"metadata": {}})).await.refused(400);
+        assert_eq!(nameless["field"], "name");
 
         world.get(&path, &bob.token).await.refused(404);
         world.put(&path, &bob.token, json!({})).await.refused(404);
