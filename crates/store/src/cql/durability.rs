@@ -99,7 +99,8 @@ impl Durability {
     /// What ended at or before this is durable.
     fn durable(&self, now: Instant) -> Instant {
         let there = || self.nodes.values().filter(|seen| !seen.is_gone);
-        if there().all(|seen| !seen.forgets()) {
+        let all_are_gone = !self.nodes.is_empty() && there().next().is_none();
+        if !all_are_gone && there().all(|seen| !seen.forgets()) {
             return now;
         }
         let since = there().map(|seen| seen.answered.checked_sub(seen.lag()).unwrap_or(self.opened)).min();
@@ -321,6 +322,8 @@ mod tests {
         assert!(!world.forgot(), "it was the network, all that while");
         world.look(34, Some(1), Some(2));
         assert!(world.forgot());
+        world.look(65, None, None);
+        assert_eq!(world.durability.durable(world.at(65)), world.opened, "all are gone");
     }
 
     #[test]
