@@ -1,6 +1,8 @@
-//! What our clients of Kafka have in common: how they reach the brokers, and how they tell of trouble.
+//! What our clients of Kafka have in common: how they reach the brokers, how producers are answered, and how they tell of trouble.
 //!
 //! Knows no topic and no message. What a client is for says who makes it.
+
+mod producer;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +11,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel as Level};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use producer::producer;
 
 /// First and longest pause before a broker is dialled again. Short: whoever publishes is told to come again after a second.
 const RECONNECT_MILLIS: (u32, u32) = (50, 500);

@@ -1,4 +1,5 @@
-//! The server's own ingest with the log replaced by nothing: what accepting a pack costs before it is kept.
+//! The server's own ingest with the log replaced by nothing: what accepting a pack costs before it is kept. All else that the
+//! role has is there: its access cache, its metrics, its limits of rates, its request ids.
 //!
 //! Every key is good, and what is accepted is forgotten.
 
@@ -16,6 +17,9 @@ use service::access_cache::{AccessCache, AccessCacheConfig};
 use service::authority::{Authority, AuthorityError, ReadDenied};
 use service::clock::ReceptionClock;
 use service::feed::Feed;
+use service::metrics::ConnectionMetrics;
+use service::rate::Rates;
+use service::requests::{self, Answerer, HttpMetrics};
 use service::server::{self, ServerConfig};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,17 +28,21 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn serve() -> anyhow::Result<()> {
     let feed = Arc::new(Feed::default());
     let access = AccessCache::new(&AccessCacheConfig::default(), Arc::new(Everybody), &*feed);
+    let (registry, rates) = (Registry::new(), Rates::new(None, None));
     let parts = ingest::Parts {
         log: Arc::new(Nothing::default()),
         access: Arc::new(access),
         clock: Arc::new(ReceptionClock::behind(None)),
-        metrics: ingest::IngestMetrics::register(&Registry::new()),
+        metrics: ingest::IngestMetrics::register(&registry),
     };
     let ready = Router::new().route("/readyz", get(|| async { StatusCode::OK }));
-    let routes = server::complete(ready.merge(ingest::router(ingest::Config::default(), parts)));
+    let api = rates.limit(ingest::router(ingest::Config::default(), parts));
+    let http = HttpMetrics::new(&registry, Answerer::Operation).with(Answerer::Ingest, ingest::ROUTES);
+    let routes = requests::observed(server::complete(ready.merge(api)), http);
+    let config = ServerConfig { metrics: ConnectionMetrics::register(&registry), ..ServerConfig::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    server::serve(listener, routes, ServerConfig::default(), CancellationToken::new()).await;
+    server::serve(listener, routes, config, CancellationToken::new()).await;
     Ok(())
 }
 

@@ -25,10 +25,18 @@ use crate::load::{SETTLE, THINGS, WARM_UP, publish, verified};
 
 /// Connections of the comparison with no log: so many requests wait for the log together.
 const CONNECTIONS: usize = 1_024;
+/// A broker compiles what it runs while it runs it, and takes a core for that at first.
+const BROKER_WARM_UP: Duration = Duration::from_secs(15);
 /// Processes of each role in the cluster.
 const WRITERS: u32 = 4;
 /// How often a writer's counters are read while it catches up.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What a publish costs on Kafka.
+pub(crate) async fn accepting(bench: &Bench, findings: &mut Findings) -> anyhow::Result<()> {
+    let cluster = Cluster::from_environment(Path::new("deploy/cluster"))?;
+    accept(bench, &cluster, findings).await
+}
 
 /// Everything that is asked about a cluster.
 pub(crate) async fn all(bench: &Bench, findings: &mut Findings) -> anyhow::Result<()> {
@@ -53,7 +61,7 @@ async fn accept(bench: &Bench, cluster: &Cluster, findings: &mut Findings) -> an
     let bare_ledger = Arc::new(Ledger::new(ready.address, ledger.plan().clone(), fleet));
     cluster.fault(Fault::Kill, &writers(WRITERS)).await?;
     let ingest = cluster.address_of("ingest-1")?;
-    publish_to(bench, &ledger, ingest, WARM_UP).await?;
+    publish_to(bench, &ledger, ingest, BROKER_WARM_UP).await?;
     publish(bench, &bare_ledger, WARM_UP).await?;
 
     let (mut ratios, mut sides) = (Vec::new(), Vec::new());

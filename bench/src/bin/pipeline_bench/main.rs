@@ -101,6 +101,8 @@ enum Question {
     /// A cluster against what its engines cost by themselves. Asked only if it is named: it takes a cluster, `deploy/cluster
     /// with --each 4 -- thalweg-pipeline-bench --only engines`.
     Engines,
+    /// The first part of this: packs on Kafka.
+    EnginesAccept,
 }
 
 fn main() -> ExitCode {
@@ -142,6 +144,9 @@ async fn run(bench: Bench) -> anyhow::Result<()> {
     }
     if asked(Question::Footprint) {
         footprint::fresh(&bench, &mut findings).await?;
+    }
+    if bench.only.contains(&Question::EnginesAccept) {
+        engines::accepting(&bench, &mut findings).await?;
     }
     if bench.only.contains(&Question::Engines) {
         engines::all(&bench, &mut findings).await?;

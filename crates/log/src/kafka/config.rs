@@ -99,11 +99,8 @@ impl KafkaConfig {
         client
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // As other clients choose by default, so that they find a thing's entries where ours do.
-            .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
-            // Nothing waits for more to come. While the few requests that a broker is sent at a time are unanswered what
-            // comes next gathers by itself: idle logs answer soon and busy ones group (benches/kafka.rs).
+            // Of few under way none waits; many are gathered before the client has them (gate.rs).
             .set("linger.ms", "0")
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())

@@ -12,6 +12,8 @@
 //! It never reads what a pack says, and keeps nothing on this machine.
 
 mod config;
+mod gate;
+mod lane_choice;
 mod lanes;
 mod letters;
 mod member;
@@ -21,6 +23,7 @@ mod subscription;
 mod topics;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +35,7 @@ pub use config::KafkaConfig;
 
 use crate::contract::{AppendError, DeadLetter, Log, LogError, StoredLetter, Subscription};
 use crate::metrics::LogMetrics;
+use lane_choice::Topic;
 use member::Member;
 use producer::Sender;
 use record::Outgoing;
@@ -46,9 +50,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(900);
 /// A log in the topics of a Kafka cluster.
 pub struct KafkaLog {
     config: KafkaConfig,
-    dead_letters: String,
-    lanes: u32,
-    sender: std::sync::Arc<Sender>,
+    entries: Topic,
+    dead_letters: Topic,
+    sender: Arc<Sender>,
     closed: CancellationToken,
     members: TaskTracker,
     metrics: LogMetrics,
@@ -79,9 +83,9 @@ impl KafkaLog {
             );
         }
         Ok(Self {
-            dead_letters: config.dead_letters(),
-            lanes,
-            sender: std::sync::Arc::new(Sender::new(&config)?),
+            entries: Topic::new(&config.topic, lanes),
+            dead_letters: Topic::new(&config.dead_letters(), 1),
+            sender: Arc::new(Sender::new(&config)?),
             closed: CancellationToken::new(),
             members: TaskTracker::new(),
             metrics,
@@ -91,7 +95,7 @@ impl KafkaLog {
 
     /// How many lanes the log has.
     pub fn lanes(&self) -> u32 {
-        self.lanes
+        self.entries.lanes()
     }
 
     /// Entries that were given to the client and that no broker has answered for yet.
@@ -99,7 +103,7 @@ impl KafkaLog {
         self.sender.entries_in_flight()
     }
 
-    async fn send(&self, topic: &str, outgoing: Vec<Outgoing>) -> Result<Vec<Position>, AppendError> {
+    async fn send(&self, topic: &Topic, outgoing: Vec<Outgoing>) -> Result<Vec<Position>, AppendError> {
         if self.closed.is_cancelled() {
             return Err(AppendError::Closed);
         }
@@ -115,7 +119,7 @@ impl Log for KafkaLog {
     async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Position>, AppendError> {
         let outgoing: Vec<Outgoing> = entries.iter().map(Outgoing::entry).collect();
         let (count, bytes) = (outgoing.len(), outgoing.iter().map(|entry| entry.payload.len() as u64).sum());
-        let appended = self.send(&self.config.topic, outgoing).await;
+        let appended = self.send(&self.entries, outgoing).await;
         match &appended {
             Ok(_) => {
                 self.metrics.appended_entries_total.increment(count as u64);
@@ -157,7 +161,7 @@ impl Log for KafkaLog {
         if self.closed.is_cancelled() {
             return Err(failed("the log is closed".into()));
         }
-        let (sender, topic) = (std::sync::Arc::clone(&self.sender), self.config.topic.clone());
+        let (sender, topic) = (Arc::clone(&self.sender), self.config.topic.clone());
         let asked = tokio::task::spawn_blocking(move || sender.reaches_leaders(&topic, ANSWER_WITHIN)).await;
         asked.map_err(|error| failed(error.into()))?.map_err(|reason| failed(reason.into()))
     }
@@ -165,7 +169,7 @@ impl Log for KafkaLog {
     async fn close(&self) {
         self.closed.cancel();
         self.members.close();
-        let sender = std::sync::Arc::clone(&self.sender);
+        let sender = Arc::clone(&self.sender);
         let flushing = tokio::task::spawn_blocking(move || sender.flush());
         let (flushed, ()) = tokio::join!(flushing, self.members.wait());
         if let Err(error) = flushed {

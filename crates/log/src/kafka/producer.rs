@@ -10,14 +10,16 @@ use ::kafka::Telling;
 use domain::Position;
 use rdkafka::ClientContext;
 use rdkafka::Message;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::contract::{AppendError, LogError};
 use crate::kafka::config::KafkaConfig;
+use crate::kafka::gate::{Gate, Letter};
+use crate::kafka::lane_choice::Topic;
 use crate::kafka::record::{Outgoing, lane_of, offset_of};
 use crate::kafka::topics::lanes_with_leaders;
 
@@ -27,56 +29,54 @@ const MESSAGE_BYTES: usize = 768;
 /// How long after an entry was given up nobody tries whether the brokers are back.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-type Client = ThreadedProducer<Deliveries>;
+pub(super) type Client = BaseProducer<Deliveries>;
 
 /// Appends to the topics of one log.
 pub(crate) struct Sender {
     config: KafkaConfig,
     in_flight: Arc<InFlight>,
+    gate: Gate,
     /// Another one from when the client said that it can do no more.
     client: RwLock<Arc<Client>>,
 }
 
 impl Sender {
     pub(crate) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
-        let client = RwLock::new(Arc::new(connect(config)?));
+        let client = RwLock::new(connect(config)?);
         let in_flight = Arc::new(InFlight {
             bytes_max: config.in_flight_bytes_max,
             entries_max: config.in_flight_entries_max,
             stall_after: config.stall_after,
             now: Mutex::new(Now { bytes: 0, entries: 0, progress: Instant::now(), failed: None }),
         });
-        Ok(Self { config: config.clone(), in_flight, client })
+        Ok(Self { config: config.clone(), in_flight, gate: Gate::default(), client })
     }
 
     /// Sends all of them, and answers when each is kept.
     pub(crate) async fn send(
         &self,
-        topic: &str,
+        topic: &Topic,
         outgoing: Vec<Outgoing>,
     ) -> Result<Vec<Position>, AppendError> {
         let count = outgoing.len();
-        let unknown = |source: KafkaError| AppendError::Unknown { entries: count, source: source.into() };
-        let rooms = self.in_flight.reserve(&outgoing)?;
+        let (rooms, under_way) = self.in_flight.reserve(&outgoing)?;
         let client = self.client();
-        let mut answers = Vec::with_capacity(count);
+        let (mut letters, mut answers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (outgoing, room) in outgoing.into_iter().zip(rooms) {
-            match send_one(&client, topic, outgoing, room) {
-                Ok(answer) => answers.push(answer),
-                Err(error) => {
-                    self.replace_if_broken(&client);
-                    let is_untouched = answers.is_empty() && !is_too_long(&error);
-                    return Err(if is_untouched { AppendError::Busy } else { unknown(error) });
-                }
-            }
+            let (answer, answered) = oneshot::channel();
+            letters.push(Letter::new(topic, outgoing, Ticket { answer, room }));
+            answers.push(answered);
         }
+        self.gate.pass(&client, letters, under_way);
         let mut positions = Vec::with_capacity(count);
         for answer in answers {
-            match answer.await.unwrap_or(Err(KafkaError::Canceled)) {
+            match answer.await.unwrap_or(Err(Failure::of_delivery(KafkaError::Canceled))) {
                 Ok(position) => positions.push(position),
-                Err(error) => {
+                Err(Failure { error, is_refusal }) => {
                     self.replace_if_broken(&client);
-                    return Err(unknown(error));
+                    let is_untouched = is_refusal && count == 1 && !is_too_long(&error);
+                    let unknown = AppendError::Unknown { entries: count, source: error.into() };
+                    return Err(if is_untouched { AppendError::Busy } else { unknown });
                 }
             }
         }
@@ -86,6 +86,7 @@ impl Sender {
     /// Waits until all that was sent is answered; blocks.
     pub(crate) fn flush(&self) {
         let client = self.client();
+        self.gate.open(&client);
         if let Err(error) = client.flush(self.config.delivery_timeout + Duration::from_secs(1)) {
             tracing::warn!(%error, "entries were left without an answer from the brokers");
         }
@@ -115,7 +116,7 @@ impl Sender {
         match connect(&self.config) {
             Ok(fresh) => {
                 tracing::warn!(%code, reason, "the client of the log could not go on and is replaced");
-                let old = std::mem::replace(&mut *client, Arc::new(fresh));
+                let old = std::mem::replace(&mut *client, fresh);
                 // The last one to drop it waits for what it still has to answer.
                 tokio::task::spawn_blocking(move || drop(old));
             }
@@ -124,25 +125,9 @@ impl Sender {
     }
 }
 
-fn connect(config: &KafkaConfig) -> Result<Client, LogError> {
-    Client::from_config_and_context(&config.producer(), Deliveries(Telling::of("the log")))
+fn connect(config: &KafkaConfig) -> Result<Arc<Client>, LogError> {
+    ::kafka::producer(&config.producer(), Deliveries(Telling::of("the log")))
         .map_err(|error| LogError::new("making a client of the brokers", error))
-}
-
-fn send_one(
-    client: &Client,
-    topic: &str,
-    outgoing: Outgoing,
-    room: Room,
-) -> Result<oneshot::Receiver<Result<Position, KafkaError>>, KafkaError> {
-    let (answer, answered) = oneshot::channel();
-    let record = BaseRecord::with_opaque_to(topic, Box::new(Ticket { answer, room }))
-        .key(&outgoing.key)
-        .payload(outgoing.payload.as_ref())
-        .headers(outgoing.headers)
-        .timestamp(outgoing.timestamp_millis);
-    client.send(record).map_err(|(error, _refused)| error)?;
-    Ok(answered)
 }
 
 fn is_too_long(error: &KafkaError) -> bool {
@@ -150,13 +135,38 @@ fn is_too_long(error: &KafkaError) -> bool {
 }
 
 /// Goes with an entry through the client and comes back with its answer.
-struct Ticket {
-    answer: oneshot::Sender<Result<Position, KafkaError>>,
+pub(super) struct Ticket {
+    answer: oneshot::Sender<Result<Position, Failure>>,
     room: Room,
 }
 
+impl Ticket {
+    /// Gives the room back, and the answer to whoever still waits for it.
+    pub(super) fn answer(self, result: Result<Position, Failure>) {
+        drop(self.room);
+        let _ = self.answer.send(result);
+    }
+}
+
+/// Why an entry is not known to be kept.
+pub(super) struct Failure {
+    error: KafkaError,
+    /// The client did not take it: it was sent to no broker.
+    is_refusal: bool,
+}
+
+impl Failure {
+    pub(super) const fn of_delivery(error: KafkaError) -> Self {
+        Self { error, is_refusal: false }
+    }
+
+    pub(super) const fn refusal(error: KafkaError) -> Self {
+        Self { error, is_refusal: true }
+    }
+}
+
 /// Where the client answers.
-struct Deliveries(Telling);
+pub(super) struct Deliveries(Telling);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -172,24 +182,21 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let Ticket { answer, room } = *ticket;
         let result = match result {
             Ok(message) if message.offset() >= 0 => {
-                room.in_flight.acknowledged();
+                ticket.room.in_flight.acknowledged();
                 Ok(Position { lane: lane_of(message.partition()), offset: offset_of(message.offset()) })
             }
             // Kept before, and not known where: the broker no longer remembers what it told us.
             Ok(_) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::DuplicateSequenceNumber)),
             Err((error, _message)) => {
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
-                    room.in_flight.timed_out();
+                    ticket.room.in_flight.timed_out();
                 }
                 Err(error.clone())
             }
         };
-        drop(room);
-        // Whoever asked may have stopped waiting.
-        let _ = answer.send(result);
+        ticket.answer(result.map_err(Failure::of_delivery));
     }
 }
 
@@ -214,8 +221,8 @@ struct Now {
 
 impl InFlight {
     /// Room for all of them, or for none. Where nothing is acknowledged any more there is none: callers are told at
-    /// once, and those that wait already find out when that is over.
-    fn reserve(self: &Arc<Self>, outgoing: &[Outgoing]) -> Result<Vec<Room>, AppendError> {
+    /// once, and those that wait already find out when that is over. Answers how many are under way with them, too.
+    fn reserve(self: &Arc<Self>, outgoing: &[Outgoing]) -> Result<(Vec<Room>, usize), AppendError> {
         let bytes = |outgoing: &Outgoing| outgoing.payload.len() + MESSAGE_BYTES;
         let wanted: usize = outgoing.iter().map(bytes).sum();
         let mut now = self.now();
@@ -234,7 +241,7 @@ impl InFlight {
         now.bytes += wanted;
         now.entries += outgoing.len();
         let room = |outgoing| Room { in_flight: Arc::clone(self), bytes: bytes(outgoing) };
-        Ok(outgoing.iter().map(room).collect())
+        Ok((outgoing.iter().map(room).collect(), now.entries))
     }
 
     fn acknowledged(&self) {

@@ -1,7 +1,10 @@
 //! What stands in the topics, as other consumers see it, and what we make of what others write there.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use domain::Position;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -87,6 +90,55 @@ async fn a_dead_letter_keeps_its_headers_and_says_why_and_from_where() {
 }
 
 #[tokio::test]
+async fn other_producers_find_the_lane_of_a_thing() {
+    let site = site();
+    let log = site.log().await;
+    let KafkaConfig { brokers, topic, .. } = &site.config;
+    let other: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("partitioner", "murmur2_random")
+        .create()
+        .unwrap();
+    let mut lanes = BTreeSet::new();
+    for number in 0..50 {
+        let ours = numbered(number, 0);
+        let key = ours.publisher.to_string();
+        let theirs = FutureRecord::to(topic).key(&key).payload("[]");
+        let theirs = other.send(theirs, Duration::ZERO).await.unwrap();
+        let ours = log.append(vec![ours]).await.unwrap()[0];
+        assert_eq!(ours.lane.0 as i32, theirs.partition, "{key}");
+        lanes.insert(ours.lane);
+    }
+    assert!(lanes.len() > 1);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn however_many_are_under_way_a_lane_has_them_in_the_order_of_their_appends() {
+    let site = site();
+    let log = Arc::new(site.log().await);
+    // Tasks of one thread begin in the order in which they are spawned.
+    let appends: Vec<_> = (0..2_000)
+        .map(|number| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move { log.append(vec![numbered((number % 16) as u8, number)]).await })
+        })
+        .collect();
+    let mut ends: BTreeMap<usize, Position> = BTreeMap::new();
+    for (number, append) in appends.into_iter().enumerate() {
+        let position = append.await.unwrap().unwrap()[0];
+        if let Some(before) = ends.insert(number % 16, position) {
+            assert_eq!(position.lane, before.lane);
+            assert!(
+                before.offset < position.offset,
+                "entry {number} overtook the one before it of its thing"
+            );
+        }
+    }
+    log.close().await;
+}
+
+#[tokio::test]
 async fn what_is_no_entry_of_ours_is_damage_and_what_a_newer_build_wrote_is_told_apart() {
     let site = site();
     let log = site.log().await;
@@ -150,36 +202,4 @@ async fn delete_before(config: &KafkaConfig, lane: u32, offset: u64) {
     before.add_partition_offset(&config.topic, lane as i32, Offset::Offset(offset as i64)).unwrap();
     let deleted = admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
     deleted.elements().iter().for_each(|element| element.error().unwrap());
-}
-
-/// Kafka's own clients put a key into the partition that this names: things are found by any of them.
-#[tokio::test]
-async fn a_thing_is_in_the_lane_that_other_clients_choose() {
-    // Source: the vectors of Kafka's own tests of its hash.
-    assert_eq!((murmur2(b"21"), murmur2(b"foobar")), (-973_932_308, -790_332_482));
-    let log = site().log().await;
-    for publisher in 0..20 {
-        let sent = numbered(publisher, 0);
-        let expected = (murmur2(sent.publisher.to_string().as_bytes()) & i32::MAX) as u32 % log.lanes();
-        assert_eq!(log.append(vec![sent]).await.unwrap()[0].lane.0, expected);
-    }
-    log.close().await;
-}
-
-fn murmur2(data: &[u8]) -> i32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c_u32 ^ data.len() as u32;
-    let (words, rest) = data.as_chunks::<4>();
-    for word in words {
-        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
-        k = (k ^ (k >> 24)).wrapping_mul(M);
-        hash = hash.wrapping_mul(M) ^ k;
-    }
-    if !rest.is_empty() {
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        hash = (hash ^ u32::from_le_bytes(last)).wrapping_mul(M);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
-    (hash ^ (hash >> 15)) as i32
 }

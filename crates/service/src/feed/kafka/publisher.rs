@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use kafka::Telling;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, Message as _};
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ use super::config::{FEED, KafkaFeedConfig, PARTITION};
 use super::{message, topic};
 use crate::feed::{Change, ChangePublisher, FeedError, FeedPosition};
 
-type Client = ThreadedProducer<Deliveries>;
+type Client = BaseProducer<Deliveries>;
 
 /// What a broker says of a message: the offset that it has, if that is known.
 type Delivered = Result<Option<u64>, KafkaError>;
@@ -37,7 +37,7 @@ impl KafkaPublisher {
     pub async fn open(config: KafkaFeedConfig) -> Result<Self, FeedError> {
         config.check()?;
         topic::ensure(&config).await?;
-        let client = RwLock::new(Arc::new(connect(&config)?));
+        let client = RwLock::new(connect(&config)?);
         Ok(Self { config, end: AtomicU64::new(0), client })
     }
 
@@ -72,7 +72,7 @@ impl KafkaPublisher {
         match connect(&self.config) {
             Ok(fresh) => {
                 tracing::warn!(%code, reason, "the client of the change feed could not go on and is replaced");
-                let old = std::mem::replace(&mut *client, Arc::new(fresh));
+                let old = std::mem::replace(&mut *client, fresh);
                 // The last one to drop it waits for what it still has to answer.
                 tokio::task::spawn_blocking(move || drop(old));
             }
@@ -104,8 +104,8 @@ impl std::fmt::Debug for KafkaPublisher {
     }
 }
 
-fn connect(config: &KafkaFeedConfig) -> Result<Client, FeedError> {
-    Client::from_config_and_context(&config.producer(), Deliveries(Telling::of(FEED)))
+fn connect(config: &KafkaFeedConfig) -> Result<Arc<Client>, FeedError> {
+    kafka::producer(&config.producer(), Deliveries(Telling::of(FEED)))
         .map_err(|error| FeedError::unavailable("making a client of the brokers", error))
 }
 
