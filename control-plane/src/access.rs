@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use domain::UserId;
+use domain::{ApiKeyId, UserId};
 
 use crate::registry::entities::Scope;
 
@@ -16,8 +16,8 @@ pub(crate) struct Caller {
     pub(crate) user: UserId,
     /// Member of `authorities`: may do everything.
     pub(crate) is_admin: bool,
-    /// Whether it came with an API key, and not with a login.
-    pub(crate) by_key: bool,
+    /// The API key that it came with, if not with a login.
+    pub(crate) key: Option<ApiKeyId>,
 }
 
 impl Caller {
@@ -132,6 +132,15 @@ impl Relation {
         }
     }
 
+    /// As it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+        }
+    }
+
     /// The relation that [`Self::code`] stands for.
     pub(crate) fn from_code(code: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|relation| relation.code() == code)
@@ -232,7 +241,7 @@ mod tests {
     const WHATS: [What; 4] = [What::Thing, What::Channel, What::Group, What::Org];
 
     fn caller(is_admin: bool) -> Caller {
-        Caller { user: UserId::from_bytes([1; 16]), is_admin, by_key: false }
+        Caller { user: UserId::from_bytes([1; 16]), is_admin, key: None }
     }
 
     /// A letter for each action that is allowed, `!` for each that is refused with 403, `.` for each with 404.

@@ -1,5 +1,5 @@
-//! Work that no request waits for: purging the records of what was deleted, deleting those that have expired, ending old keys,
-//! and publishing what a request failed to publish.
+//! Work that no request waits for: purging the records of what was deleted, deleting those that have expired and what the audit
+//! has of long ago, ending old keys, and publishing what a request failed to publish.
 //!
 //! What is to be done stands in the registry, so a restart goes on with it, and where several processes work on one registry,
 //! another of them. Then they may do the same at the same time, which costs twice and does no harm: a purge may be done
@@ -29,6 +29,8 @@ const PURGES_PER_ROUND_MAX: i64 = 10_000;
 const KEY_SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How often expired records are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// How often entries of the audit that are too old are looked for.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long records have to have expired before they are deleted: more than the clocks of nodes are apart, and than a read
 /// takes that began before.
 const SWEEP_MARGIN: Duration = Duration::from_secs(3_600);
@@ -49,6 +51,7 @@ impl ControlPlane {
             tokio::join!(
                 self.purge_deleted(),
                 self.sweep_expired(),
+                self.forget_old_audit(),
                 self.end_old_keys(),
                 self.publish_leftovers()
             )
@@ -149,6 +152,19 @@ impl ControlPlane {
         let expired = self.store().expire(channel, profile, before).await?;
         self.metrics().expired_blocks_total.increment(expired.blocks);
         Ok(expired.more)
+    }
+
+    async fn forget_old_audit(&self) {
+        loop {
+            match self.registry().forget_old_audit(clock::unix_micros()).await {
+                Ok(true) => {}
+                Ok(false) => tokio::time::sleep(AUDIT_INTERVAL).await,
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "old entries of the audit can't be deleted, trying again");
+                    tokio::time::sleep(RETRY_MAX).await;
+                }
+            }
+        }
     }
 
     async fn end_old_keys(&self) {

@@ -27,14 +27,14 @@ impl ControlPlane {
         match verified.map_err(|_| NoCaller::InvalidToken)? {
             Verified::Login(Login { user, generation }) => match self.registry().standing(user).await? {
                 Some(Standing { token_generation, is_admin }) if token_generation == generation => {
-                    Ok(Caller { user, is_admin, by_key: false })
+                    Ok(Caller { user, is_admin, key: None })
                 }
                 _ => Err(NoCaller::InvalidToken),
             },
             Verified::Key { key, user } => {
                 let standing = self.registry().key_standing(user, key, clock::unix_micros()).await?;
                 let KeyStanding { is_admin } = standing.ok_or(NoCaller::InvalidToken)?;
-                Ok(Caller { user, is_admin, by_key: true })
+                Ok(Caller { user, is_admin, key: Some(key) })
             }
         }
     }
@@ -44,15 +44,21 @@ impl FromRequestParts<ControlPlane> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(*caller);
+        }
         let Credential::Bearer(token) = Credential::from_headers(&parts.headers)? else {
             return Err(ApiError::unauthenticated(
                 "this takes a user's token: Authorization: Bearer <token>",
             ));
         };
-        app.caller(&token).await.map_err(|error| match error {
+        let caller = app.caller(&token).await.map_err(|error| match error {
             NoCaller::InvalidToken => ApiError::unauthenticated("the token is not valid, or no longer"),
             NoCaller::Registry(error) => error.into(),
-        })
+        })?;
+        // Several extractors of one request ask once.
+        parts.extensions.insert(caller);
+        Ok(caller)
     }
 }
 
@@ -65,7 +71,7 @@ impl FromRequestParts<ControlPlane> for LoggedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
         match Caller::from_request_parts(parts, app).await? {
-            Caller { by_key: true, .. } => {
+            Caller { key: Some(_), .. } => {
                 Err(ApiError::forbidden("this takes the token of a login: an API key can't issue keys"))
             }
             caller => Ok(Self(caller)),

@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod attempts;
+mod author;
 mod authority;
 mod background;
 mod caller;

@@ -17,6 +17,7 @@ use super::things::external_id;
 use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::Caller;
+use crate::author::Author;
 use crate::entity::{Deletable, Readable, Writable, unknown};
 use crate::fields::Fields;
 use crate::metadata::Metadata;
@@ -52,6 +53,7 @@ struct ChannelsPage {
 /// `POST /channels`: creates all the channels of the array, or none. Of a single one it also answers the location.
 pub(super) async fn create(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
@@ -73,7 +75,7 @@ pub(super) async fn create(
             ),
         });
     }
-    app.registry().create_channels(caller.user, &channels, clock::unix_micros()).await?;
+    app.registry().create_channels(&by, caller.user, &channels, clock::unix_micros()).await?;
     let single = match channels.as_slice() {
         [channel] => Some(location("/channels", channel.id)),
         _ => None,
@@ -108,6 +110,7 @@ pub(super) async fn view(channel: Readable<Channel>) -> Response {
 /// records lie where it says. A retention can't become longer: what has expired may be gone.
 pub(super) async fn update(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(channel): Writable<Channel>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
@@ -122,12 +125,16 @@ pub(super) async fn update(
         let problem = format!("can't be lengthened from {now} to {retention}: what has expired may be gone");
         return Err(fields.wrong("retention", problem));
     }
-    let update =
-        EntityUpdate { name: fields.name()?, metadata: fields.metadata()?, ..EntityUpdate::default() };
-    if retention < channel.profile.retention {
-        return shorten(&app, channel.id, update, retention).await;
+    let update = EntityUpdate {
+        name: fields.name()?,
+        metadata: fields.metadata()?,
+        retention: (retention < channel.profile.retention).then_some(retention),
+        ..EntityUpdate::default()
+    };
+    if update.retention.is_some() {
+        return shorten(&app, by, channel.id, update).await;
     }
-    if !app.registry().update_channel(channel.id, &update, clock::unix_micros()).await? {
+    if !app.registry().update_channel(&by, channel.id, &update, clock::unix_micros()).await? {
         return Err(unknown("channel"));
     }
     Ok(empty(StatusCode::OK))
@@ -136,14 +143,14 @@ pub(super) async fn update(
 /// Makes the same changes, with a shorter retention, which is in force when it is answered.
 async fn shorten(
     app: &ControlPlane,
+    by: Author,
     channel: ChannelId,
     update: EntityUpdate,
-    retention: Retention,
 ) -> Result<Response, ApiError> {
     let shortening = app.clone();
     app.change_access(async move {
         let now = clock::unix_micros();
-        let updated = shortening.registry().shorten_retention(channel, &update, retention, now).await?;
+        let updated = shortening.registry().shorten_retention(&by, channel, &update, now).await?;
         shortening.sweep_asked().notify_one();
         if updated { Ok(()) } else { Err(unknown("channel")) }
     })
@@ -154,11 +161,12 @@ async fn shorten(
 /// `DELETE /channels/{channel}`: the channel, its connections, and, soon after the answer, its records.
 pub(super) async fn delete(
     State(app): State<ControlPlane>,
+    by: Author,
     Deletable(channel): Deletable<Channel>,
 ) -> Result<Response, ApiError> {
     let deleting = app.clone();
     app.change_access(async move {
-        let deleted = deleting.registry().delete_channel(channel.id).await?;
+        let deleted = deleting.registry().delete_channel(&by, channel.id).await?;
         deleting.purge_asked().notify_one();
         if deleted { Ok(()) } else { Err(unknown("channel")) }
     })

@@ -27,7 +27,7 @@ pub(super) struct CircleView {
 /// The group or org that a body describes.
 pub(super) fn new(body: Value, owner: UserId) -> Result<NewCircle, ApiError> {
     let mut fields = Fields::one(body)?;
-    let EntityUpdate { name, description, metadata } = read(&mut fields)?;
+    let EntityUpdate { name, description, metadata, .. } = read(&mut fields)?;
     Ok(NewCircle {
         owner,
         name: name.ok_or_else(|| fields.wrong("name", "is missing"))?,
@@ -46,7 +46,12 @@ fn read(fields: &mut Fields) -> Result<EntityUpdate, ApiError> {
     if name.as_ref().is_some_and(String::is_empty) {
         return Err(fields.wrong("name", "is empty"));
     }
-    Ok(EntityUpdate { name, description: fields.description()?, metadata: fields.metadata()? })
+    Ok(EntityUpdate {
+        name,
+        description: fields.description()?,
+        metadata: fields.metadata()?,
+        ..EntityUpdate::default()
+    })
 }
 
 pub(super) fn shown(circle: Circle) -> CircleView {

@@ -11,6 +11,7 @@ use service::extract::ApiJson;
 use super::empty;
 use crate::ControlPlane;
 use crate::access::{Action, Caller, Tie, What};
+use crate::author::Author;
 use crate::entity::{Writable, prove_all};
 use crate::fields::Fields;
 use crate::registry::channels::Channel;
@@ -94,9 +95,9 @@ async fn apply(
     channels: Vec<ChannelId>,
     change: Change,
 ) -> Result<(), ApiError> {
-    let changing = app.clone();
+    let (changing, by) = (app.clone(), Author::of(&caller));
     app.change_access(async move {
-        let mut connecting = changing.registry().connecting(things, channels).await?;
+        let mut connecting = changing.registry().connecting(&by, things, channels).await?;
         prove(&caller, &mut connecting).await?;
         match change {
             Change::Connect => connecting.connect().await?,

@@ -17,6 +17,7 @@ use super::things::{self, ThingView};
 use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::{Action, Caller, Rights, Tie, What};
+use crate::author::Author;
 use crate::entity::{Assignable, Deletable, Readable, Writable, prove_all, refuse, unknown};
 use crate::fields::Fields;
 use crate::registry::entities::Scope;
@@ -47,11 +48,12 @@ struct UserMemberView {
 /// `POST /groups`.
 pub(super) async fn create(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let new = circles::new(body, caller.user)?;
-    let id = app.registry().create_group(&new, clock::unix_micros()).await?;
+    let id = app.registry().create_group(&by, &new, clock::unix_micros()).await?;
     Ok((location("/groups", id), empty(StatusCode::CREATED)).into_response())
 }
 
@@ -98,11 +100,12 @@ pub(super) async fn view(group: Readable<Group>) -> Response {
 /// `PUT /groups/{group}`: changes name, description and metadata, or some of them.
 pub(super) async fn update(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(group): Writable<Group>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let update = circles::update(body)?;
-    if !app.registry().update_group(group.id(), &update, clock::unix_micros()).await? {
+    if !app.registry().update_group(&by, group.id(), &update, clock::unix_micros()).await? {
         return Err(unknown("group"));
     }
     Ok(empty(StatusCode::OK))
@@ -111,9 +114,10 @@ pub(super) async fn update(
 /// `DELETE /groups/{group}`: the group, not what is in it.
 pub(super) async fn delete(
     State(app): State<ControlPlane>,
+    by: Author,
     Deletable(group): Deletable<Group>,
 ) -> Result<Response, ApiError> {
-    if !app.registry().delete_group(group.id()).await? {
+    if !app.registry().delete_group(&by, group.id()).await? {
         return Err(unknown("group"));
     }
     Ok(empty(StatusCode::NO_CONTENT))
@@ -149,12 +153,13 @@ pub(super) async fn members(
 /// `POST /groups/{group}/members`: puts things and users in the group, all or none. It takes write access to the things.
 pub(super) async fn assign(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     Assignable(group): Assignable<Group>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let Members { ids, kind } = Members::read(body)?;
-    let mut change = gathering(&app, group.id()).await?;
+    let mut change = gathering(&app, &by, group.id()).await?;
     let (users, things): (Vec<Uuid>, Vec<Uuid>) = match kind {
         Some(MemberKind::Thing) => (Vec::new(), ids),
         Some(MemberKind::User) => (ids, Vec::new()),
@@ -181,13 +186,14 @@ pub(super) async fn assign(
 /// take it out of any group.
 pub(super) async fn unassign(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     path: ApiPath,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let group: GroupId = path.get("group").parse().map_err(|_| unknown("group"))?;
     let Members { ids, kind } = Members::read(body)?;
-    let mut change = gathering(&app, group).await?;
+    let mut change = gathering(&app, &by, group).await?;
     let rights = Rights::of(&caller, What::Group, &change.ties(caller.user).await?);
     if let Err(denied) = rights.decide(Action::Assign) {
         let owns_all = kind != Some(MemberKind::User) && owns_things(&caller, &mut change, &ids).await?;
@@ -241,8 +247,8 @@ pub(super) fn member_kind(text: &str) -> Option<MemberKind> {
     }
 }
 
-async fn gathering(app: &ControlPlane, group: GroupId) -> Result<Gathering, ApiError> {
-    app.registry().gathering(group).await?.ok_or_else(|| unknown("group"))
+async fn gathering(app: &ControlPlane, by: &Author, group: GroupId) -> Result<Gathering, ApiError> {
+    app.registry().gathering(by, group).await?.ok_or_else(|| unknown("group"))
 }
 
 async fn prove_things(caller: &Caller, change: &mut Gathering, things: &[Uuid]) -> Result<(), ApiError> {

@@ -15,6 +15,7 @@ use super::empty;
 use super::page::ListParams;
 use crate::ControlPlane;
 use crate::access::Caller;
+use crate::author::Author;
 use crate::caller::LoggedIn;
 use crate::entity::unknown;
 use crate::fields::Fields;
@@ -72,7 +73,7 @@ pub(super) async fn issue(
         issued_at: now,
         expires_at: duration_seconds.map(|seconds| now + seconds * 1_000_000),
     };
-    if !app.registry().issue_key(key).await? {
+    if !app.registry().issue_key(&Author::of(&caller), key).await? {
         let error = format!("{API_KEYS_MAX} keys are in force: revoke some that are not needed");
         return Err(ApiError::conflict(error).code("too_many"));
     }
@@ -120,11 +121,12 @@ pub(super) async fn view(
 /// registry.
 pub(super) async fn revoke(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     path: ApiPath,
 ) -> Result<Response, ApiError> {
     let id: ApiKeyId = path.get("key").parse().map_err(|_| unknown("key"))?;
-    if !app.registry().revoke_key(caller.scope(), id).await? {
+    if !app.registry().revoke_key(&by, caller.scope(), id).await? {
         return Err(unknown("key"));
     }
     Ok(empty(StatusCode::NO_CONTENT))

@@ -1,5 +1,6 @@
 //! The HTTP API: one table of routes, the headers of its answers, and how the registry's errors become refusals.
 
+mod audit;
 mod channels;
 mod circles;
 mod connections;
@@ -78,6 +79,7 @@ pub(crate) fn router(app: ControlPlane) -> Router {
         .route("/policies", post(policies::add).put(policies::take))
         .route("/keys", post(keys::issue).get(keys::list))
         .route("/keys/{key}", get(keys::view).delete(keys::revoke))
+        .route("/audit", get(audit::list))
         .route("/channels", post(channels::create).get(channels::list))
         .route("/channels/{channel}", get(channels::view).put(channels::update).delete(channels::delete))
         .route(

@@ -18,6 +18,7 @@ use super::page::{ListParams, NamedPageFields};
 use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::{Action, Caller, NoRole, Rights, Role, Tie, What};
+use crate::author::Author;
 use crate::entity::{Assignable, Deletable, Readable, Writable, prove_all, refuse, unknown};
 use crate::fields::Fields;
 use crate::registry::entities::Scope;
@@ -48,11 +49,12 @@ struct MemberView {
 /// `POST /orgs`.
 pub(super) async fn create(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let new = circles::new(body, caller.user)?;
-    let id = app.registry().create_org(&new, clock::unix_micros()).await?;
+    let id = app.registry().create_org(&by, &new, clock::unix_micros()).await?;
     Ok((location("/orgs", id), empty(StatusCode::CREATED)).into_response())
 }
 
@@ -98,11 +100,12 @@ pub(super) async fn view(org: Readable<Org>) -> Response {
 /// `PUT /orgs/{org}`: changes name, description and metadata, or some of them.
 pub(super) async fn update(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(org): Writable<Org>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let update = circles::update(body)?;
-    if !app.registry().update_org(org.id(), &update, clock::unix_micros()).await? {
+    if !app.registry().update_org(&by, org.id(), &update, clock::unix_micros()).await? {
         return Err(unknown("org"));
     }
     Ok(empty(StatusCode::OK))
@@ -111,9 +114,10 @@ pub(super) async fn update(
 /// `DELETE /orgs/{org}`: the org, not what is in it.
 pub(super) async fn delete(
     State(app): State<ControlPlane>,
+    by: Author,
     Deletable(org): Deletable<Org>,
 ) -> Result<Response, ApiError> {
-    if !app.registry().delete_org(org.id()).await? {
+    if !app.registry().delete_org(&by, org.id()).await? {
         return Err(unknown("org"));
     }
     Ok(empty(StatusCode::NO_CONTENT))
@@ -136,10 +140,11 @@ pub(super) async fn members(
 /// `POST /orgs/{org}/members`: makes users members, all or none.
 pub(super) async fn assign_members(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(org): Writable<Org>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
-    let mut change = staffing(&app, org.id()).await?;
+    let mut change = staffing(&app, &by, org.id()).await?;
     let members = members_of(&mut change, body).await?;
     let roles = change.roles(&members.iter().map(|(user, _)| *user).collect::<Vec<_>>()).await?;
     if let Some(index) = members.iter().position(|(user, _)| roles.contains_key(user)) {
@@ -154,10 +159,11 @@ pub(super) async fn assign_members(
 /// `PUT /orgs/{org}/members`: gives members other roles, all or none.
 pub(super) async fn update_members(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(org): Writable<Org>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
-    let mut change = staffing(&app, org.id()).await?;
+    let mut change = staffing(&app, &by, org.id()).await?;
     let members = members_of(&mut change, body).await?;
     let roles = change.roles(&members.iter().map(|(user, _)| *user).collect::<Vec<_>>()).await?;
     for (index, (user, _)) in members.iter().enumerate() {
@@ -178,11 +184,12 @@ pub(super) async fn update_members(
 /// `DELETE /orgs/{org}/members`: ends memberships. Who is no member stays so.
 pub(super) async fn unassign_members(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(org): Writable<Org>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let users: Vec<UserId> = Fields::one(body)?.ids("member_ids")?;
-    let mut change = staffing(&app, org.id()).await?;
+    let mut change = staffing(&app, &by, org.id()).await?;
     if change.roles(&users).await?.values().any(|role| *role == Role::Owner) {
         return Err(owner_stays().field("member_ids"));
     }
@@ -203,12 +210,13 @@ pub(super) async fn list_groups(
 /// `POST /orgs/{org}/groups`: puts groups in the org, all or none. It takes ownership of the groups.
 pub(super) async fn assign_groups(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     Assignable(org): Assignable<Org>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let groups: Vec<GroupId> = Fields::one(body)?.ids("group_ids")?;
-    let mut change = staffing(&app, org.id()).await?;
+    let mut change = staffing(&app, &by, org.id()).await?;
     let ties = change.group_ties(&groups, caller.user).await?;
     prove_all(&caller, &[(What::Group, ties)], Action::Write)?;
     if let Some(group) = change.groups(&groups).await?.into_iter().next() {
@@ -223,13 +231,14 @@ pub(super) async fn assign_groups(
 /// org.
 pub(super) async fn unassign_groups(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     path: ApiPath,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let org: OrgId = path.get("org").parse().map_err(|_| unknown("org"))?;
     let groups: Vec<GroupId> = Fields::one(body)?.ids("group_ids")?;
-    let mut change = staffing(&app, org).await?;
+    let mut change = staffing(&app, &by, org).await?;
     let rights = Rights::of(&caller, What::Org, &change.ties(caller.user).await?);
     if let Err(denied) = rights.decide(Action::Assign) {
         let ties = change.group_ties(&groups, caller.user).await?;
@@ -270,8 +279,8 @@ async fn members_of(change: &mut Staffing, body: Value) -> Result<Vec<(UserId, R
     wanted.into_iter().enumerate().map(known).collect()
 }
 
-async fn staffing(app: &ControlPlane, org: OrgId) -> Result<Staffing, ApiError> {
-    app.registry().staffing(org).await?.ok_or_else(|| unknown("org"))
+async fn staffing(app: &ControlPlane, by: &Author, org: OrgId) -> Result<Staffing, ApiError> {
+    app.registry().staffing(by, org).await?.ok_or_else(|| unknown("org"))
 }
 
 fn owner_stays() -> ApiError {

@@ -66,7 +66,7 @@ impl ListParams {
         let metadata = self.metadata.as_deref().map_or(Ok(Metadata::default()), Metadata::from_query);
         Ok(ListQuery {
             offset: number(self.offset.as_deref(), "offset", 0, 0, i64::MAX)?,
-            limit: number(self.limit.as_deref(), "limit", PAGE_DEFAULT, 1, PAGE_MAX)?,
+            limit: limit(self.limit.as_deref())?,
             name: name_part(name_field, name)?,
             metadata: metadata.map_err(|error| wrong("metadata", &error.to_string()))?,
             order: match self.order.as_deref().unwrap_or_default() {
@@ -129,6 +129,11 @@ fn name_part(field: &str, text: Option<&str>) -> Result<Option<String>, ApiError
     }
 }
 
+/// How many are on a page.
+pub(super) fn limit(text: Option<&str>) -> Result<i64, ApiError> {
+    number(text, "limit", PAGE_DEFAULT, 1, PAGE_MAX)
+}
+
 fn number(text: Option<&str>, field: &str, default: i64, min: i64, max: i64) -> Result<i64, ApiError> {
     let Some(text) = text else { return Ok(default) };
     match text.parse() {
@@ -138,6 +143,6 @@ fn number(text: Option<&str>, field: &str, default: i64, min: i64, max: i64) -> 
     }
 }
 
-fn wrong(field: &str, problem: &str) -> ApiError {
+pub(super) fn wrong(field: &str, problem: &str) -> ApiError {
     ApiError::malformed(format!("{field} {problem}")).field(field)
 }

@@ -14,6 +14,7 @@ use service::extract::ApiJson;
 use super::empty;
 use crate::ControlPlane;
 use crate::access::Relation;
+use crate::author::Author;
 use crate::caller::PlatformAdmin;
 use crate::entity::unknown;
 use crate::fields::Fields;
@@ -74,11 +75,12 @@ const NAMED: [Object; 3] = [
 /// `POST /policies`: puts policies into force, all or none. Those that are already stay so.
 pub(super) async fn add(
     State(app): State<ControlPlane>,
+    by: Author,
     PlatformAdmin(_): PlatformAdmin,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let asked = Asked::read(body)?;
-    let mut granting = app.registry().granting().await?;
+    let mut granting = app.registry().granting(&by).await?;
     let policies = asked.policies(&mut granting).await?;
     let users: Vec<UserId> = asked.users();
     if !users.is_empty() && granting.users(&users).await?.len() < users.len() {
@@ -91,11 +93,12 @@ pub(super) async fn add(
 /// `PUT /policies`: takes policies away, all or none. Those that are not in force stay so.
 pub(super) async fn take(
     State(app): State<ControlPlane>,
+    by: Author,
     PlatformAdmin(_): PlatformAdmin,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let asked = Asked::read(body)?;
-    let mut granting = app.registry().granting().await?;
+    let mut granting = app.registry().granting(&by).await?;
     let policies = asked.policies(&mut granting).await?;
     granting.take(&policies).await?;
     Ok(empty(StatusCode::NO_CONTENT))

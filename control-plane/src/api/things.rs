@@ -19,6 +19,7 @@ use super::empty;
 use super::page::{ListParams, PageFields};
 use crate::ControlPlane;
 use crate::access::{Caller, Rights, Tie, What};
+use crate::author::Author;
 use crate::entity::{Deletable, Readable, Writable, unknown};
 use crate::fields::Fields;
 use crate::metadata::Metadata;
@@ -65,6 +66,7 @@ struct ThingsPage {
 /// `POST /things`: creates all the things of the array, or none.
 pub(super) async fn create(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
@@ -91,7 +93,7 @@ pub(super) async fn create(
         });
         shown.push(ThingView { id, name, key: Some(ShownKey(key)), metadata });
     }
-    app.registry().create_things(caller.user, &created, clock::unix_micros()).await?;
+    app.registry().create_things(&by, caller.user, &created, clock::unix_micros()).await?;
     Ok((StatusCode::CREATED, Json(CreatedThings { things: shown })).into_response())
 }
 
@@ -133,13 +135,14 @@ pub(super) async fn view(
 /// `PUT /things/{thing}`: changes name, metadata, or both.
 pub(super) async fn update(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(thing): Writable<Thing>,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::one(body)?;
     let update =
         EntityUpdate { name: fields.name()?, metadata: fields.metadata()?, ..EntityUpdate::default() };
-    if !app.registry().update_thing(thing.id, &update, clock::unix_micros()).await? {
+    if !app.registry().update_thing(&by, thing.id, &update, clock::unix_micros()).await? {
         return Err(unknown("thing"));
     }
     Ok(empty(StatusCode::OK))
@@ -148,11 +151,12 @@ pub(super) async fn update(
 /// `DELETE /things/{thing}`: the thing, its keys, its connections, and, soon after the answer, its records.
 pub(super) async fn delete(
     State(app): State<ControlPlane>,
+    by: Author,
     Deletable(thing): Deletable<Thing>,
 ) -> Result<Response, ApiError> {
     let deleting = app.clone();
     app.change_access(async move {
-        let deleted = deleting.registry().delete_thing(thing.id).await?;
+        let deleted = deleting.registry().delete_thing(&by, thing.id).await?;
         deleting.purge_asked().notify_one();
         if deleted { Ok(()) } else { Err(unknown("thing")) }
     })
@@ -164,6 +168,7 @@ pub(super) async fn delete(
 /// so that a device can be told of the new one.
 pub(super) async fn replace_key(
     State(app): State<ControlPlane>,
+    by: Author,
     Writable(thing): Writable<Thing>,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -174,7 +179,8 @@ pub(super) async fn replace_key(
     app.change_access(async move {
         let now = clock::unix_micros();
         let old_until = (overlap_seconds > 0).then(|| now + overlap_seconds * 1_000_000);
-        let replaced = replacing.registry().replace_key(thing.id, digest, &sealed, old_until, now).await?;
+        let replaced =
+            replacing.registry().replace_key(&by, thing.id, digest, &sealed, old_until, now).await?;
         replacing.key_end_set().notify_one();
         if replaced { Ok(()) } else { Err(unknown("thing")) }
     })

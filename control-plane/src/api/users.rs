@@ -19,6 +19,7 @@ use super::page::ListParams;
 use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::Caller;
+use crate::author::Author;
 use crate::caller::PlatformAdmin;
 use crate::email::Email;
 use crate::entity::unknown;
@@ -63,21 +64,21 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 
 /// The proof that whoever asks may create an account: anyone, until an admin takes away the policy that says so.
 #[derive(Debug)]
-pub(super) struct AccountMaker;
+pub(super) struct AccountMaker(Author);
 
 impl FromRequestParts<ControlPlane> for AccountMaker {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
         if app.registry().may_create_users(None).await? {
-            return Ok(Self);
+            return Ok(Self(Author::nobody()));
         }
         if !parts.headers.contains_key(header::AUTHORIZATION) {
             return Err(ApiError::unauthenticated("sign-up is closed: this takes the token of an admin"));
         }
         let caller = Caller::from_request_parts(parts, app).await?;
         if caller.is_admin || app.registry().may_create_users(Some(caller.user)).await? {
-            return Ok(Self);
+            return Ok(Self(Author::of(&caller)));
         }
         Err(ApiError::forbidden("sign-up is closed: only an admin may create accounts"))
     }
@@ -86,7 +87,7 @@ impl FromRequestParts<ControlPlane> for AccountMaker {
 /// `POST /users`: makes an account.
 pub(super) async fn create(
     State(app): State<ControlPlane>,
-    _: AccountMaker,
+    AccountMaker(by): AccountMaker,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::one(body)?;
@@ -97,7 +98,7 @@ pub(super) async fn create(
     let metadata = fields.metadata()?.unwrap_or_default();
     let password_hash = app.hashing().hash(password).await.map_err(busy)?;
     let user = NewUser { email: &email, password_hash: &password_hash, metadata: &metadata, is_admin: false };
-    let id = app.registry().create_user(user, clock::unix_micros()).await?;
+    let id = app.registry().create_user(&by, user, clock::unix_micros()).await?;
     Ok((location("/users", id), empty(StatusCode::CREATED)).into_response())
 }
 
@@ -148,6 +149,7 @@ pub(super) async fn list(
 /// it.
 pub(super) async fn delete(
     State(app): State<ControlPlane>,
+    by: Author,
     PlatformAdmin(admin): PlatformAdmin,
     path: ApiPath,
 ) -> Result<Response, ApiError> {
@@ -157,7 +159,7 @@ pub(super) async fn delete(
             "another admin has to delete this account: what it owns passes to it",
         ));
     }
-    if !app.registry().delete_user(id, admin.user).await? {
+    if !app.registry().delete_user(&by, id, admin.user).await? {
         return Err(unknown("user"));
     }
     Ok(empty(StatusCode::NO_CONTENT))
@@ -166,12 +168,13 @@ pub(super) async fn delete(
 /// `PUT /users`: replaces the caller's metadata.
 pub(super) async fn update(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let metadata = Fields::one(body)?.metadata()?;
     if let Some(metadata) = metadata {
-        app.registry().set_user_metadata(caller.user, &metadata, clock::unix_micros()).await?;
+        app.registry().set_user_metadata(&by, caller.user, &metadata, clock::unix_micros()).await?;
     }
     Ok(empty(StatusCode::OK))
 }
@@ -179,6 +182,7 @@ pub(super) async fn update(
 /// `PATCH /password`: replaces the caller's password, and ends the login tokens issued so far.
 pub(super) async fn change_password(
     State(app): State<ControlPlane>,
+    by: Author,
     caller: Caller,
     address: ClientAddress,
     ApiJson(body): ApiJson<Value>,
@@ -193,7 +197,7 @@ pub(super) async fn change_password(
         return Err(ApiError::forbidden("old_password is not the password").field("old_password"));
     }
     let hash = app.hashing().hash(password).await.map_err(busy)?;
-    if !app.registry().set_password(&account, &hash, clock::unix_micros()).await? {
+    if !app.registry().set_password(&by, &account, &hash, clock::unix_micros()).await? {
         return Err(ApiError::conflict("the password was changed by another request"));
     }
     Ok((StatusCode::CREATED, Json(json!({ "msg": "" }))).into_response())

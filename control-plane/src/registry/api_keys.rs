@@ -4,9 +4,11 @@ use domain::{ApiKeyId, UserId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::entities::Scope;
 use super::sql::{SqlBuilder, sql};
 use super::{Registry, RegistryError};
+use crate::author::Author;
 
 /// Keys of one user that are in force at a time: enough for each program to have its own.
 pub(crate) const API_KEYS_MAX: i64 = 1_000;
@@ -55,8 +57,9 @@ impl ApiKeyRow {
 
 impl Registry {
     /// Puts a key into force, and forgets those of its user that have expired. No: the user has too many.
-    pub(crate) async fn issue_key(&self, key: NewApiKey) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn issue_key(&self, by: &Author, key: NewApiKey) -> Result<bool, RegistryError> {
+        let mut tx = self.begin(by).await?;
+        record(&mut tx, Deed::KeyIssue, &[Done::with(key.id.as_uuid(), key.user.as_uuid())]).await?;
         sql("DELETE FROM api_keys WHERE user_id = $1 AND expires_at <= $2")
             .bind(key.user.as_uuid())
             .bind(key.issued_at)
@@ -111,16 +114,24 @@ impl Registry {
     }
 
     /// Puts a key out of force, of those in the scope. No: there is none.
-    pub(crate) async fn revoke_key(&self, scope: Scope, id: ApiKeyId) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn revoke_key(
+        &self,
+        by: &Author,
+        scope: Scope,
+        id: ApiKeyId,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let mut sql = SqlBuilder::new("DELETE FROM api_keys WHERE id = ");
         sql.push_bind(id.as_uuid());
         if let Scope::Reach(user) = scope {
             sql.push(" AND user_id = ").push_bind(user.as_uuid());
         }
-        let deleted = sql.build().execute(&mut tx).await?;
+        sql.push(" RETURNING user_id");
+        let deleted: Option<(Uuid,)> = sql.build().fetch_optional(&mut tx).await?;
+        let Some((user,)) = deleted else { return Ok(false) };
+        record(&mut tx, Deed::KeyRevoke, &[Done::with(id.as_uuid(), user)]).await?;
         tx.commit().await?;
-        Ok(deleted == 1)
+        Ok(true)
     }
 }
 

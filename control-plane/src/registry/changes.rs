@@ -167,7 +167,7 @@ impl Registry {
 
     async fn forget_published(&self, published: &mut BTreeSet<i64>) -> Result<(), RegistryError> {
         if !published.is_empty() {
-            let mut tx = self.begin().await?;
+            let mut tx = self.begin_upkeep().await?;
             let seqs: Vec<i64> = published.iter().copied().collect();
             delete_outgoing(&mut tx, &seqs).await?;
             tx.commit().await?;
@@ -197,7 +197,7 @@ impl Registry {
             PurgeTarget::Publisher(thing) => (Kind::Thing, thing.as_uuid()),
             PurgeTarget::Channel(channel) => (Kind::Channel, channel.as_uuid()),
         };
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_upkeep().await?;
         sql("DELETE FROM purges WHERE kind = $1 AND entity_id = $2")
             .bind(kind.code())
             .bind(id)
@@ -216,7 +216,7 @@ impl Registry {
 
     /// Deletes some of the old keys whose end has come, and has it published.
     pub(crate) async fn end_keys(&self, now: i64) -> Result<(), RegistryError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_upkeep().await?;
         let ended: Vec<(Vec<u8>, Uuid)> = sql("SELECT digest, thing_id FROM thing_keys
              WHERE expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2")
         .bind(now)

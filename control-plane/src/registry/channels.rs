@@ -4,12 +4,14 @@ use domain::{BucketWidth, ChannelId, ChannelProfile, Retention, UserId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::changes::{record_change, record_purge};
 use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, Within, load};
 use super::sql::{SqlBuilder, sql};
 use super::things::CreateError;
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
+use crate::author::Author;
 use crate::metadata::Metadata;
 
 /// A channel.
@@ -69,11 +71,12 @@ impl Registry {
     /// Creates all the channels, or none. All have one owner.
     pub(crate) async fn create_channels(
         &self,
+        by: &Author,
         owner: UserId,
         channels: &[Channel],
         now: i64,
     ) -> Result<(), CreateError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin(by).await?;
         let ids: Vec<Uuid> = channels.iter().map(|channel| channel.id.as_uuid()).collect();
         if let Some(taken) = claim(&mut tx, Kind::Channel, &ids).await? {
             return Err(CreateError::IdTaken(taken));
@@ -99,6 +102,7 @@ impl Registry {
             });
             sql.build_once().execute(&mut tx).await?;
         }
+        record(&mut tx, Deed::ChannelCreate, &ids.into_iter().map(Done::to).collect::<Vec<_>>()).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -128,27 +132,30 @@ impl Registry {
     /// Changes a channel's name, its metadata, or both. No: it is gone.
     pub(crate) async fn update_channel(
         &self,
+        by: &Author,
         id: ChannelId,
         update: &EntityUpdate,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        update_entity(self.begin().await?, Kind::Channel, id.as_uuid(), update, now).await
+        update_entity(self.begin(by).await?, Kind::Channel, id.as_uuid(), update, now).await
     }
 
-    /// Changes the same, and has the channel keep its records for less long, if this is less. No: it is gone.
+    /// Changes the same, and has the channel keep its records for less long, if the update says so. No: it is gone.
     pub(crate) async fn shorten_retention(
         &self,
+        by: &Author,
         id: ChannelId,
         update: &EntityUpdate,
-        retention: Retention,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
-        sql("UPDATE channels SET retention = $1 WHERE id = $2 AND retention > $1")
-            .bind(i64::from(retention.code()))
-            .bind(id.as_uuid())
-            .execute(&mut tx)
-            .await?;
+        let mut tx = self.begin(by).await?;
+        if let Some(retention) = update.retention {
+            sql("UPDATE channels SET retention = $1 WHERE id = $2 AND retention > $1")
+                .bind(i64::from(retention.code()))
+                .bind(id.as_uuid())
+                .execute(&mut tx)
+                .await?;
+        }
         record_change(&mut tx, Kind::Channel, &[id.as_uuid()]).await?;
         update_entity(tx, Kind::Channel, id.as_uuid(), update, now).await
     }
@@ -174,9 +181,14 @@ impl Registry {
     }
 
     /// Deletes a channel with its connections, and has its records purged. Its id stays claimed. No: it is gone.
-    pub(crate) async fn delete_channel(&self, channel: ChannelId) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn delete_channel(
+        &self,
+        by: &Author,
+        channel: ChannelId,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let id = channel.as_uuid();
+        record(&mut tx, Deed::ChannelDelete, &[Done::to(id)]).await?;
         sql("DELETE FROM connections WHERE channel_id = $1").bind(id).execute(&mut tx).await?;
         let deleted: Option<(Uuid, i64, i64)> =
             sql("DELETE FROM channels WHERE id = $1 RETURNING owner_id, ordinal, owner_ordinal")

@@ -4,10 +4,12 @@ use domain::UserId;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::entities::{EntityUpdate, Kind, Numbered, Scope, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, Within, load};
 use super::sql::SqlBuilder;
 use super::{Registry, RegistryError, Tx};
+use crate::author::Author;
 use crate::metadata::Metadata;
 
 /// A group or an org.
@@ -77,7 +79,9 @@ pub(super) async fn insert_circle(
         row.bind(new.description.clone()).bind(new.metadata.to_stored());
         row.bind(ordinal).bind(now).bind(now);
     });
-    sql.build().execute(tx).await?;
+    sql.build().execute(&mut *tx).await?;
+    let deed = if kind == Kind::Org { Deed::OrgCreate } else { Deed::GroupCreate };
+    record(tx, deed, &[Done::to(id)]).await?;
     Ok(id)
 }
 
@@ -106,17 +110,25 @@ impl Registry {
     /// Changes a group's or org's name, description, metadata, or some of them. No: it is gone.
     pub(super) async fn update_circle(
         &self,
+        by: &Author,
         kind: Kind,
         id: Uuid,
         update: &EntityUpdate,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        update_entity(self.begin().await?, kind, id, update, now).await
+        update_entity(self.begin(by).await?, kind, id, update, now).await
     }
 
     /// Deletes a group or org. What was in it goes on without it. No: it is gone.
-    pub(super) async fn delete_circle(&self, kind: Kind, id: Uuid) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(super) async fn delete_circle(
+        &self,
+        by: &Author,
+        kind: Kind,
+        id: Uuid,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin(by).await?;
+        let deed = if kind == Kind::Org { Deed::OrgDelete } else { Deed::GroupDelete };
+        record(&mut tx, deed, &[Done::to(id)]).await?;
         let mut sql = SqlBuilder::new("DELETE FROM ");
         sql.push(kind.table()).push(" WHERE id = ").push_bind(id).push(" RETURNING ordinal");
         let deleted: Option<(i64,)> = sql.build().fetch_optional(&mut tx).await?;

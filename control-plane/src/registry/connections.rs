@@ -3,6 +3,7 @@
 use domain::{ChannelId, Grant, KeyDigest, ThingId, UserId};
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::changes::record_change;
 use super::channels::profile_of;
 use super::entities::Kind;
@@ -10,6 +11,7 @@ use super::sql::{SqlBuilder, sql};
 use super::ties::known_ties;
 use super::{Registry, RegistryError, Tx};
 use crate::access::Tie;
+use crate::author::Author;
 
 /// Questions that one statement answers. Each takes 3 binds, and SQLite takes 32,766.
 const GRANTS_PER_STATEMENT_MAX: usize = 1_000;
@@ -31,10 +33,11 @@ impl Registry {
     /// Begins a change of the connections between these things and these channels.
     pub(crate) async fn connecting(
         &self,
+        by: &Author,
         things: Vec<ThingId>,
         channels: Vec<ChannelId>,
     ) -> Result<Connecting, RegistryError> {
-        Ok(Connecting { tx: self.begin().await?, things, channels })
+        Ok(Connecting { tx: self.begin(by).await?, things, channels })
     }
 
     /// What the thing with this key may do on this channel. `None`: no thing has this key now.
@@ -151,9 +154,9 @@ impl Connecting {
         sql.push_in(self.things.iter().map(ThingId::as_uuid));
         sql.push(" AND c.id");
         sql.push_in(self.channels.iter().map(ChannelId::as_uuid));
-        sql.push(" ON CONFLICT (thing_id, channel_id) DO NOTHING");
-        let changed = sql.build_once().execute(&mut self.tx).await?;
-        self.finish(changed).await
+        sql.push(" ON CONFLICT (thing_id, channel_id) DO NOTHING RETURNING thing_id, channel_id");
+        let changed = sql.build_once().fetch_all(&mut self.tx).await?;
+        self.finish(Deed::ThingConnect, changed).await
     }
 
     /// Disconnects each thing from each channel. What is not connected stays so.
@@ -162,14 +165,18 @@ impl Connecting {
         sql.push_in(self.things.iter().map(ThingId::as_uuid));
         sql.push(" AND channel_id");
         sql.push_in(self.channels.iter().map(ChannelId::as_uuid));
-        let changed = sql.build_once().execute(&mut self.tx).await?;
-        self.finish(changed).await
+        sql.push(" RETURNING thing_id, channel_id");
+        let changed = sql.build_once().fetch_all(&mut self.tx).await?;
+        self.finish(Deed::ThingDisconnect, changed).await
     }
 
     /// A change names the things and not the channels: a channel may have many more things than a thing has channels,
     /// and whatever a change names is asked for again.
-    async fn finish(mut self, changed: u64) -> Result<(), RegistryError> {
-        if changed > 0 {
+    async fn finish(mut self, deed: Deed, changed: Vec<(Uuid, Uuid)>) -> Result<(), RegistryError> {
+        if !changed.is_empty() {
+            let done: Vec<Done> =
+                changed.iter().map(|(thing, channel)| Done::with(*thing, *channel)).collect();
+            record(&mut self.tx, deed, &done).await?;
             let things: Vec<Uuid> = self.things.iter().map(ThingId::as_uuid).collect();
             record_change(&mut self.tx, Kind::Thing, &things).await?;
         }

@@ -12,6 +12,7 @@ use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::postgres::{self, Session};
 use super::sql::Sql;
+use crate::author::Author;
 
 /// What a row of either engine can be read as.
 pub(super) trait Record:
@@ -35,14 +36,18 @@ impl Readers {
     /// Begins a transaction that reads one state of everything.
     pub(super) async fn snapshot(&self) -> Result<Tx, sqlx::Error> {
         match self {
-            Self::Sqlite(pool) => Ok(Tx(Engine::Sqlite(pool.begin().await?))),
+            Self::Sqlite(pool) => Ok(pool.begin().await?.into()),
             Self::Postgres(pool) => Ok(Session::begin(pool, postgres::SNAPSHOT).await?.into()),
         }
     }
 }
 
 /// A transaction. Dropped without a commit, it changes nothing.
-pub(crate) struct Tx(Engine);
+pub(crate) struct Tx {
+    engine: Engine,
+    /// Who makes the change that it is.
+    by: Option<Author>,
+}
 
 enum Engine {
     Sqlite(Transaction<'static, Sqlite>),
@@ -51,20 +56,30 @@ enum Engine {
 
 impl From<Transaction<'static, Sqlite>> for Tx {
     fn from(transaction: Transaction<'static, Sqlite>) -> Self {
-        Self(Engine::Sqlite(transaction))
+        Self { engine: Engine::Sqlite(transaction), by: None }
     }
 }
 
 impl From<Session> for Tx {
     fn from(session: Session) -> Self {
-        Self(Engine::Postgres(session))
+        Self { engine: Engine::Postgres(session), by: None }
     }
 }
 
 impl Tx {
+    /// Makes it somebody's.
+    pub(super) fn by(self, author: &Author) -> Self {
+        Self { by: Some(author.clone()), ..self }
+    }
+
+    /// Whose change it is, if it is one.
+    pub(super) const fn author(&self) -> Option<&Author> {
+        self.by.as_ref()
+    }
+
     /// Makes its changes visible and durable.
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self.0 {
+        match self.engine {
             Engine::Sqlite(transaction) => transaction.commit().await,
             Engine::Postgres(session) => session.commit().await,
         }
@@ -98,7 +113,7 @@ impl<'a> From<&'a mut Tx> for On<'a> {
 impl Sql {
     /// Runs it, and says how many rows it changed.
     pub(super) async fn execute(self, tx: &mut Tx) -> Result<u64, sqlx::Error> {
-        match &mut tx.0 {
+        match &mut tx.engine {
             Engine::Sqlite(tx) => Ok(sqlite(&self).execute(&mut **tx).await?.rows_affected()),
             Engine::Postgres(session) => session.execute(self).await,
         }
@@ -109,8 +124,8 @@ impl Sql {
         match on.into() {
             On::Readers(Readers::Sqlite(pool)) => sqlite_as(&self).fetch_all(pool).await,
             On::Readers(Readers::Postgres(pool)) => Session::of(pool).await?.fetch_all(self).await,
-            On::Tx(Tx(Engine::Sqlite(tx))) => sqlite_as(&self).fetch_all(&mut **tx).await,
-            On::Tx(Tx(Engine::Postgres(session))) => session.fetch_all(self).await,
+            On::Tx(Tx { engine: Engine::Sqlite(tx), .. }) => sqlite_as(&self).fetch_all(&mut **tx).await,
+            On::Tx(Tx { engine: Engine::Postgres(session), .. }) => session.fetch_all(self).await,
         }
     }
 
@@ -129,7 +144,7 @@ impl Sql {
 
     /// Its rows, one by one.
     pub(super) fn fetch<T: Record>(self, tx: &mut Tx) -> BoxStream<'_, Result<T, sqlx::Error>> {
-        match &mut tx.0 {
+        match &mut tx.engine {
             Engine::Sqlite(tx) => sqlite_as(&self).fetch(&mut **tx),
             Engine::Postgres(session) => session.fetch(self),
         }

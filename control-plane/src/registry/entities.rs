@@ -1,10 +1,11 @@
 //! What users, things, channels, groups and orgs have in common: ids that are claimed for ever, and places in lists.
 
-use domain::UserId;
+use domain::{Retention, UserId};
 use uuid::Uuid;
 
 use crate::metadata::Metadata;
 
+use super::audit::{Deed, Done, record};
 use super::sql::{SqlBuilder, sql};
 use super::{ROWS_PER_INSERT_MAX, RegistryError, Tx};
 
@@ -104,6 +105,23 @@ pub(crate) struct EntityUpdate {
     /// Only groups and orgs have one.
     pub(crate) description: Option<String>,
     pub(crate) metadata: Option<Metadata>,
+    /// Only channels have one; it can only become shorter.
+    pub(crate) retention: Option<Retention>,
+}
+
+impl EntityUpdate {
+    /// What it changes.
+    fn fields(&self) -> Option<String> {
+        let fields = [
+            ("name", self.name.is_some()),
+            ("description", self.description.is_some()),
+            ("metadata", self.metadata.is_some()),
+            ("retention", self.retention.is_some()),
+        ];
+        let changed: Vec<_> =
+            fields.iter().filter_map(|(field, is_there)| is_there.then_some(*field)).collect();
+        (!changed.is_empty()).then(|| changed.join(","))
+    }
 }
 
 /// Ordinals that one chunk of a list counts: a deep offset skips at most so many entries one by one.
@@ -187,6 +205,14 @@ pub(super) async fn update_entity(
     update: &EntityUpdate,
     now: i64,
 ) -> Result<bool, RegistryError> {
+    let deed = match kind {
+        Kind::User => Deed::UserUpdate,
+        Kind::Thing => Deed::ThingUpdate,
+        Kind::Channel => Deed::ChannelUpdate,
+        Kind::Group => Deed::GroupUpdate,
+        Kind::Org => Deed::OrgUpdate,
+    };
+    record(&mut tx, deed, &[Done { detail: update.fields(), ..Done::to(id) }]).await?;
     let mut sql = SqlBuilder::new("UPDATE ");
     sql.push(kind.table()).push(" SET updated_at = ").push_bind(now);
     if let Some(name) = &update.name {
@@ -200,9 +226,11 @@ pub(super) async fn update_entity(
         sql.push(", metadata = ").push_bind(metadata.to_stored());
     }
     sql.push(" WHERE id = ").push_bind(id);
-    let updated = sql.build().execute(&mut tx).await?;
+    if sql.build().execute(&mut tx).await? == 0 {
+        return Ok(false);
+    }
     tx.commit().await?;
-    Ok(updated == 1)
+    Ok(true)
 }
 
 /// Makes everything of a kind that one user owns another's, behind what that one has. The numbers of the list are shifted by

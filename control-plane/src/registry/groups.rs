@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use domain::{GroupId, UserId};
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::circles::{Circle, NewCircle, insert_circle};
 use super::entities::{EntityUpdate, Kind, Scope};
 use super::listing::{ListError, ListQuery, Within};
@@ -12,6 +13,7 @@ use super::sql::{SqlBuilder, sql};
 use super::ties::{existing, known_ties};
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError, Tx};
 use crate::access::Tie;
+use crate::author::Author;
 
 /// A group.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,14 @@ impl MemberKind {
         match self {
             Self::Thing => Kind::Thing,
             Self::User => Kind::User,
+        }
+    }
+
+    /// As the audit tells it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Thing => "thing",
+            Self::User => "user",
         }
     }
 
@@ -63,8 +73,13 @@ pub(crate) struct Gathering {
 
 impl Registry {
     /// Creates a group. Its owner is its first member.
-    pub(crate) async fn create_group(&self, new: &NewCircle, now: i64) -> Result<GroupId, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn create_group(
+        &self,
+        by: &Author,
+        new: &NewCircle,
+        now: i64,
+    ) -> Result<GroupId, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let id = insert_circle(&mut tx, Kind::Group, new, now).await?;
         sql("INSERT INTO group_users (user_id, group_id) VALUES ($1, $2)")
             .bind(new.owner.as_uuid())
@@ -93,21 +108,26 @@ impl Registry {
     /// Changes a group's name, description, metadata, or some of them. No: it is gone.
     pub(crate) async fn update_group(
         &self,
+        by: &Author,
         id: GroupId,
         update: &EntityUpdate,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        self.update_circle(Kind::Group, id.as_uuid(), update, now).await
+        self.update_circle(by, Kind::Group, id.as_uuid(), update, now).await
     }
 
     /// Deletes a group, not what is in it. No: it is gone.
-    pub(crate) async fn delete_group(&self, id: GroupId) -> Result<bool, RegistryError> {
-        self.delete_circle(Kind::Group, id.as_uuid()).await
+    pub(crate) async fn delete_group(&self, by: &Author, id: GroupId) -> Result<bool, RegistryError> {
+        self.delete_circle(by, Kind::Group, id.as_uuid()).await
     }
 
     /// Begins a change of a group's members. Nothing, if it is gone.
-    pub(crate) async fn gathering(&self, group: GroupId) -> Result<Option<Gathering>, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn gathering(
+        &self,
+        by: &Author,
+        group: GroupId,
+    ) -> Result<Option<Gathering>, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let found = sql("SELECT owner_id FROM groups WHERE id = $1");
         let owner: Option<(Uuid,)> = found.bind(group.as_uuid()).fetch_optional(&mut tx).await?;
         Ok(owner.map(|(owner,)| Gathering { tx, group, owner: UserId::from_uuid(owner) }))
@@ -162,6 +182,9 @@ impl Gathering {
 
     /// Adds members. None of them is one already.
     pub(crate) async fn add(&mut self, kind: MemberKind, ids: &[Uuid]) -> Result<(), RegistryError> {
+        let group = self.group.as_uuid();
+        let done: Vec<Done> = ids.iter().map(|id| Done::with(group, *id).detail(kind.name())).collect();
+        record(&mut self.tx, Deed::GroupAssign, &done).await?;
         for ids in ids.chunks(ROWS_PER_INSERT_MAX) {
             let mut sql = SqlBuilder::new("INSERT INTO ");
             sql.push(kind.table()).push(" (").push(kind.column()).push(", group_id) ");
@@ -175,8 +198,12 @@ impl Gathering {
 
     /// Removes members. Who is none stays so.
     pub(crate) async fn remove(&mut self, kind: MemberKind, ids: &[Uuid]) -> Result<(), RegistryError> {
+        let group = self.group.as_uuid();
+        let leaving = self.members(kind, ids).await?;
+        let done: Vec<Done> = leaving.iter().map(|id| Done::with(group, *id).detail(kind.name())).collect();
+        record(&mut self.tx, Deed::GroupUnassign, &done).await?;
         let mut sql = SqlBuilder::new("DELETE FROM ");
-        sql.push(kind.table()).push(" WHERE group_id = ").push_bind(self.group.as_uuid());
+        sql.push(kind.table()).push(" WHERE group_id = ").push_bind(group);
         sql.push(" AND ").push(kind.column()).push_in(ids.iter().copied());
         sql.build_once().execute(&mut self.tx).await?;
         Ok(())

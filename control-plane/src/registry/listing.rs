@@ -239,15 +239,23 @@ async fn by_chunks(
     Ok(Listed { total, ids: ids(sql, tx).await? })
 }
 
+/// One statement finds the page and counts: deep pages cost what the first does.
 async fn by_scan(tx: &mut Tx, kind: Kind, seen: Seen, query: &ListQuery) -> Result<Listed, RegistryError> {
-    let mut sql = select(kind, seen, "COUNT(*)");
-    push_name(&mut sql, kind, query);
-    let (total,) = sql.build().fetch_one(&mut *tx).await?;
-    let mut sql = select(kind, seen, "id");
+    let mut sql = select(kind, seen, "id, COUNT(*) OVER ()");
     push_name(&mut sql, kind, query);
     push_order(&mut sql, kind, seen, query);
     sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-    Ok(Listed { total, ids: ids(sql, tx).await? })
+    let page: Vec<(Uuid, i64)> = sql.build().fetch_all(&mut *tx).await?;
+    let total = match page.first() {
+        Some((_, total)) => *total,
+        None if query.offset == 0 => 0,
+        None => {
+            let mut sql = select(kind, seen, "COUNT(*)");
+            push_name(&mut sql, kind, query);
+            sql.build().fetch_one::<(i64,)>(tx).await?.0
+        }
+    };
+    Ok(Listed { total, ids: page.into_iter().map(|(id, _)| id).collect() })
 }
 
 async fn by_metadata(tx: &mut Tx, kind: Kind, seen: Seen, query: &ListQuery) -> Result<Listed, ListError> {

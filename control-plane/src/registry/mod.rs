@@ -5,6 +5,7 @@
 //! CONFLICT`, `RETURNING`), and [`engine`] runs them on the one that this registry is on.
 
 pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod changes;
 pub(crate) mod channels;
 pub(crate) mod circles;
@@ -35,6 +36,7 @@ use self::engine::Readers;
 pub(crate) use self::engine::Tx;
 use self::postgres::Session;
 use self::sql::sql;
+use crate::author::Author;
 use crate::postgres_url::PostgresUrl;
 
 /// How long a statement waits for a lock, and a request for a connection, before it is answered 503.
@@ -126,8 +128,14 @@ impl Registry {
         matches!(self.writers, Writers::Postgres { .. })
     }
 
-    /// Begins a transaction that may write. It is the only one until it ends: what it reads stays true.
-    pub(crate) async fn begin(&self) -> Result<Tx, RegistryError> {
+    /// Begins a change. Its transaction is the only one until it ends: what it reads stays true. What is changed has to be told
+    /// by [`audit::record`].
+    async fn begin(&self, by: &Author) -> Result<Tx, RegistryError> {
+        Ok(self.begin_upkeep().await?.by(by))
+    }
+
+    /// Begins such a transaction for what follows from changes, and is nobody's.
+    async fn begin_upkeep(&self) -> Result<Tx, RegistryError> {
         match &self.writers {
             Writers::Sqlite { pool, .. } => Ok(pool.begin_with("BEGIN IMMEDIATE").await?.into()),
             Writers::Postgres { pool, .. } => Ok(Session::begin(pool, postgres::WRITE).await?.into()),
@@ -147,7 +155,7 @@ impl Registry {
 
     /// Keeps what the sealing secret is recognised by, unless the registry has something already.
     pub(crate) async fn set_seal_check(&self, sealed: &[u8]) -> Result<(), RegistryError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_upkeep().await?;
         sql("INSERT INTO seal_check (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
             .bind(sealed)
             .execute(&mut tx)

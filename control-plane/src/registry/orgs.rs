@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use domain::{GroupId, OrgId, UserId};
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::circles::{Circle, NewCircle, insert_circle};
 use super::entities::{EntityUpdate, Kind, Scope};
 use super::listing::{ListError, ListQuery, Within};
@@ -12,6 +13,7 @@ use super::sql::{SqlBuilder, sql};
 use super::ties::{existing, known_ties, roles};
 use super::{Registry, RegistryError, Tx};
 use crate::access::{Role, Tie};
+use crate::author::Author;
 
 /// An org.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +42,13 @@ pub(crate) struct Staffing {
 
 impl Registry {
     /// Creates an org. Its owner is its first member.
-    pub(crate) async fn create_org(&self, new: &NewCircle, now: i64) -> Result<OrgId, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn create_org(
+        &self,
+        by: &Author,
+        new: &NewCircle,
+        now: i64,
+    ) -> Result<OrgId, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let id = insert_circle(&mut tx, Kind::Org, new, now).await?;
         sql("INSERT INTO org_members (user_id, org_id, role) VALUES ($1, $2, $3)")
             .bind(new.owner.as_uuid())
@@ -71,16 +78,17 @@ impl Registry {
     /// Changes an org's name, description, metadata, or some of them. No: it is gone.
     pub(crate) async fn update_org(
         &self,
+        by: &Author,
         id: OrgId,
         update: &EntityUpdate,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        self.update_circle(Kind::Org, id.as_uuid(), update, now).await
+        self.update_circle(by, Kind::Org, id.as_uuid(), update, now).await
     }
 
     /// Deletes an org, not what is in it. No: it is gone.
-    pub(crate) async fn delete_org(&self, id: OrgId) -> Result<bool, RegistryError> {
-        self.delete_circle(Kind::Org, id.as_uuid()).await
+    pub(crate) async fn delete_org(&self, by: &Author, id: OrgId) -> Result<bool, RegistryError> {
+        self.delete_circle(by, Kind::Org, id.as_uuid()).await
     }
 
     /// A page of an org's members, and how many there are.
@@ -109,8 +117,8 @@ impl Registry {
     }
 
     /// Begins a change of what is in an org. Nothing, if it is gone.
-    pub(crate) async fn staffing(&self, org: OrgId) -> Result<Option<Staffing>, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn staffing(&self, by: &Author, org: OrgId) -> Result<Option<Staffing>, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let found = existing(&mut tx, Kind::Org, &[org.as_uuid()]).await?;
         Ok((!found.is_empty()).then_some(Staffing { tx, org }))
     }
@@ -148,6 +156,9 @@ impl Staffing {
 
     /// Makes users members, or gives those who are other roles.
     pub(crate) async fn set_roles(&mut self, members: &[(UserId, Role)]) -> Result<(), RegistryError> {
+        let org = self.org.as_uuid();
+        let done = |(user, role): &(UserId, Role)| Done::with(org, user.as_uuid()).detail(role.name());
+        record(&mut self.tx, Deed::OrgRole, &members.iter().map(done).collect::<Vec<_>>()).await?;
         let mut sql = SqlBuilder::new("INSERT INTO org_members (user_id, org_id, role) ");
         sql.push_values(members, |row, (user, role)| {
             row.bind(user.as_uuid()).bind(self.org.as_uuid()).bind(role.code());
@@ -159,6 +170,9 @@ impl Staffing {
 
     /// Removes members. Who is none stays so.
     pub(crate) async fn remove_members(&mut self, users: &[UserId]) -> Result<(), RegistryError> {
+        let (org, leaving) = (self.org.as_uuid(), self.roles(users).await?);
+        let done: Vec<Done> = leaving.keys().map(|user| Done::with(org, user.as_uuid())).collect();
+        record(&mut self.tx, Deed::OrgUnassign, &done).await?;
         let mut sql = SqlBuilder::new("DELETE FROM org_members WHERE org_id = ");
         sql.push_bind(self.org.as_uuid()).push(" AND user_id").push_in(users.iter().map(UserId::as_uuid));
         sql.build_once().execute(&mut self.tx).await?;
@@ -185,6 +199,9 @@ impl Staffing {
 
     /// Puts groups in the org. None of them is in it already.
     pub(crate) async fn add_groups(&mut self, groups: &[GroupId]) -> Result<(), RegistryError> {
+        let org = self.org.as_uuid();
+        let done: Vec<Done> = groups.iter().map(|group| Done::with(org, group.as_uuid())).collect();
+        record(&mut self.tx, Deed::OrgGroup, &done).await?;
         let mut sql = SqlBuilder::new("INSERT INTO org_groups (group_id, org_id) ");
         sql.push_values(groups, |row, group| {
             row.bind(group.as_uuid()).bind(self.org.as_uuid());
@@ -195,6 +212,9 @@ impl Staffing {
 
     /// Takes groups out of the org. What is not in it stays so.
     pub(crate) async fn remove_groups(&mut self, groups: &[GroupId]) -> Result<(), RegistryError> {
+        let (org, leaving) = (self.org.as_uuid(), self.groups(groups).await?);
+        let done: Vec<Done> = leaving.iter().map(|group| Done::with(org, group.as_uuid())).collect();
+        record(&mut self.tx, Deed::OrgUngroup, &done).await?;
         let mut sql = SqlBuilder::new("DELETE FROM org_groups WHERE org_id = ");
         sql.push_bind(self.org.as_uuid()).push(" AND group_id").push_in(groups.iter().map(GroupId::as_uuid));
         sql.build_once().execute(&mut self.tx).await?;

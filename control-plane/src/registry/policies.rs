@@ -8,12 +8,14 @@ use std::collections::HashSet;
 use domain::{GroupId, ThingId, UserId};
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::entities::Kind;
 use super::sql::sql;
 use super::ties::existing;
 use super::users::{AUTHORITIES, MEMBER};
 use super::{Registry, RegistryError, Tx};
 use crate::access::Relation;
+use crate::author::Author;
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,22 @@ pub(crate) enum Policy {
     Group(UserId, GroupId),
     /// On what is no entity.
     Named { subject: String, object: &'static str, relation: &'static str },
+}
+
+impl Policy {
+    /// As the audit tells it.
+    fn done(&self) -> Done {
+        match self {
+            Self::Thing(user, thing, relation) => {
+                Done::with(thing.as_uuid(), user.as_uuid()).detail(relation.name())
+            }
+            Self::Group(user, group) => Done::with(group.as_uuid(), user.as_uuid()).detail(MEMBER),
+            Self::Named { subject, object, relation } => {
+                let other = subject.parse().ok().map(|user: UserId| user.as_uuid());
+                Done { entity: None, other, detail: Some(format!("{relation} on {object}")) }
+            }
+        }
+    }
 }
 
 /// Why policies were not taken away: none of them was.
@@ -53,8 +71,8 @@ pub(crate) struct Granting {
 
 impl Registry {
     /// Begins a change of policies.
-    pub(crate) async fn granting(&self) -> Result<Granting, RegistryError> {
-        Ok(Granting { tx: self.begin().await? })
+    pub(crate) async fn granting(&self, by: &Author) -> Result<Granting, RegistryError> {
+        Ok(Granting { tx: self.begin(by).await? })
     }
 }
 
@@ -101,7 +119,9 @@ impl Granting {
                     .bind(*relation)
                 }
             };
-            statement.execute(&mut self.tx).await?;
+            if statement.execute(&mut self.tx).await? > 0 {
+                record(&mut self.tx, Deed::PolicyAdd, &[policy.done()]).await?;
+            }
         }
         Ok(self.tx.commit().await?)
     }
@@ -134,7 +154,9 @@ impl Granting {
                         .bind(*relation)
                 }
             };
-            statement.execute(&mut self.tx).await?;
+            if statement.execute(&mut self.tx).await? > 0 {
+                record(&mut self.tx, Deed::PolicyTake, &[policy.done()]).await?;
+            }
         }
         let admins = sql("SELECT EXISTS (SELECT 1 FROM policies WHERE object = $1 AND relation = $2)");
         let (any,): (bool,) = admins.bind(AUTHORITIES).bind(MEMBER).fetch_one(&mut self.tx).await?;

@@ -15,7 +15,7 @@ pub(super) enum Value {
     Integer(i64),
     Text(Option<String>),
     Bytes(Vec<u8>),
-    Id(Uuid),
+    Id(Option<Uuid>),
 }
 
 impl From<i64> for Value {
@@ -56,6 +56,12 @@ impl From<Vec<u8>> for Value {
 
 impl From<Uuid> for Value {
     fn from(id: Uuid) -> Self {
+        Self::Id(Some(id))
+    }
+}
+
+impl From<Option<Uuid>> for Value {
+    fn from(id: Option<Uuid>) -> Self {
         Self::Id(id)
     }
 }
@@ -115,7 +121,7 @@ impl Sql {
         for<'v> i64: Encode<'v, A::Database> + Type<A::Database>,
         for<'v> Option<&'v str>: Encode<'v, A::Database> + Type<A::Database>,
         for<'v> &'v [u8]: Encode<'v, A::Database> + Type<A::Database>,
-        for<'v> Uuid: Encode<'v, A::Database> + Type<A::Database>,
+        for<'v> Option<Uuid>: Encode<'v, A::Database> + Type<A::Database>,
     {
         let mut arguments = A::default();
         for value in &self.values {

@@ -4,6 +4,7 @@ use domain::{KeyDigest, ThingId, UserId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::changes::{record_change, record_purge};
 use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, Within, load};
@@ -11,6 +12,7 @@ use super::sql::{SqlBuilder, sql};
 use super::ties::ties;
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
 use crate::access::Tie;
+use crate::author::Author;
 use crate::metadata::Metadata;
 
 /// A thing as stored: its key only sealed.
@@ -77,11 +79,12 @@ impl Registry {
     /// Creates all the things, or none.
     pub(crate) async fn create_things(
         &self,
+        by: &Author,
         owner: UserId,
         things: &[NewThing],
         now: i64,
     ) -> Result<(), CreateError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin(by).await?;
         let ids: Vec<Uuid> = things.iter().map(|thing| thing.id.as_uuid()).collect();
         if let Some(taken) = claim(&mut tx, Kind::Thing, &ids).await? {
             return Err(CreateError::IdTaken(taken));
@@ -108,6 +111,7 @@ impl Registry {
             });
             sql.build_once().execute(&mut tx).await?;
         }
+        record(&mut tx, Deed::ThingCreate, &ids.into_iter().map(Done::to).collect::<Vec<_>>()).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -143,23 +147,26 @@ impl Registry {
     /// Changes a thing's name, its metadata, or both. No: it is gone.
     pub(crate) async fn update_thing(
         &self,
+        by: &Author,
         id: ThingId,
         update: &EntityUpdate,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        update_entity(self.begin().await?, Kind::Thing, id.as_uuid(), update, now).await
+        update_entity(self.begin(by).await?, Kind::Thing, id.as_uuid(), update, now).await
     }
 
     /// Gives a thing another key. Those it had before work until `old_until`, or from now on no longer. No: it is gone.
     pub(crate) async fn replace_key(
         &self,
+        by: &Author,
         thing: ThingId,
         digest: KeyDigest,
         sealed_key: &[u8],
         old_until: Option<i64>,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin(by).await?;
+        record(&mut tx, Deed::ThingKey, &[Done::to(thing.as_uuid())]).await?;
         let updated = sql("UPDATE things SET sealed_key = $2, updated_at = $3 WHERE id = $1")
             .bind(thing.as_uuid())
             .bind(sealed_key)
@@ -191,9 +198,10 @@ impl Registry {
     }
 
     /// Deletes a thing with its keys and connections, and has its records purged. Its id stays claimed. No: it is gone.
-    pub(crate) async fn delete_thing(&self, thing: ThingId) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn delete_thing(&self, by: &Author, thing: ThingId) -> Result<bool, RegistryError> {
+        let mut tx = self.begin(by).await?;
         let id = thing.as_uuid();
+        record(&mut tx, Deed::ThingDelete, &[Done::to(id)]).await?;
         sql("DELETE FROM connections WHERE thing_id = $1").bind(id).execute(&mut tx).await?;
         sql("DELETE FROM thing_keys WHERE thing_id = $1").bind(id).execute(&mut tx).await?;
         let deleted: Option<(Uuid, i64, i64)> =

@@ -4,11 +4,13 @@ use domain::{ApiKeyId, UserId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::audit::{Deed, Done, record};
 use super::entities::{Kind, Numbered, Scope, delist, enlist, hand_over};
 use super::listing::{ListError, ListQuery, Within, load, select_in};
 use super::sql::sql;
 use super::{Registry, RegistryError, Tx};
 use crate::access::Role;
+use crate::author::Author;
 use crate::email::Email;
 use crate::metadata::Metadata;
 
@@ -122,8 +124,13 @@ impl Registry {
     }
 
     /// Creates a user.
-    pub(crate) async fn create_user(&self, user: NewUser<'_>, now: i64) -> Result<UserId, CreateUserError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn create_user(
+        &self,
+        by: &Author,
+        user: NewUser<'_>,
+        now: i64,
+    ) -> Result<UserId, CreateUserError> {
+        let mut tx = self.begin(by).await?;
         let id = insert_user(&mut tx, user, now).await?.ok_or(CreateUserError::EmailTaken)?;
         tx.commit().await.map_err(RegistryError::from)?;
         Ok(id)
@@ -131,7 +138,7 @@ impl Registry {
 
     /// Creates a user, unless there is one already: of several first starts at once, one does.
     pub(crate) async fn create_first_user(&self, user: NewUser<'_>, now: i64) -> Result<(), RegistryError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin(&Author::nobody()).await?;
         let (any,): (bool,) = sql(ANY_USER).fetch_one(&mut tx).await?;
         if !any {
             insert_user(&mut tx, user, now).await?;
@@ -218,8 +225,14 @@ impl Registry {
     }
 
     /// Deletes a user; what it owned is `heir`'s from now on, and nothing else of it is left. No: it is gone.
-    pub(crate) async fn delete_user(&self, user: UserId, heir: UserId) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+    pub(crate) async fn delete_user(
+        &self,
+        by: &Author,
+        user: UserId,
+        heir: UserId,
+    ) -> Result<bool, RegistryError> {
+        let mut tx = self.begin(by).await?;
+        record(&mut tx, Deed::UserDelete, &[Done::with(user.as_uuid(), heir.as_uuid())]).await?;
         for kind in [Kind::Thing, Kind::Channel] {
             hand_over(&mut tx, kind, user, heir).await?;
         }
@@ -254,11 +267,13 @@ impl Registry {
     /// Replaces a user's metadata.
     pub(crate) async fn set_user_metadata(
         &self,
+        by: &Author,
         user: UserId,
         metadata: &Metadata,
         now: i64,
     ) -> Result<(), RegistryError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin(by).await?;
+        record(&mut tx, Deed::UserUpdate, &[Done::to(user.as_uuid()).detail("metadata")]).await?;
         sql("UPDATE users SET metadata = $2, updated_at = $3 WHERE id = $1")
             .bind(user.as_uuid())
             .bind(metadata.to_stored())
@@ -273,11 +288,13 @@ impl Registry {
     /// the tokens were ended by someone else meanwhile.
     pub(crate) async fn set_password(
         &self,
+        by: &Author,
         account: &Account,
         password_hash: &str,
         now: i64,
     ) -> Result<bool, RegistryError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin(by).await?;
+        record(&mut tx, Deed::UserPassword, &[Done::to(account.id.as_uuid())]).await?;
         let updated = sql(
             "UPDATE users SET password_hash = $3, token_generation = token_generation + 1, updated_at = $4
              WHERE id = $1 AND token_generation = $2",
@@ -288,8 +305,11 @@ impl Registry {
         .bind(now)
         .execute(&mut tx)
         .await?;
+        if updated == 0 {
+            return Ok(false);
+        }
         tx.commit().await?;
-        Ok(updated == 1)
+        Ok(true)
     }
 }
 
@@ -308,7 +328,7 @@ async fn insert_user(tx: &mut Tx, user: NewUser<'_>, now: i64) -> Result<Option<
         .bind(user.metadata.to_stored())
         .bind(ordinal)
         .bind(now)
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
     if inserted == 0 {
         return Ok(None);
@@ -318,8 +338,9 @@ async fn insert_user(tx: &mut Tx, user: NewUser<'_>, now: i64) -> Result<Option<
             .bind(id.to_string())
             .bind(AUTHORITIES)
             .bind(MEMBER)
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
     }
+    record(tx, Deed::UserCreate, &[Done::to(id.as_uuid())]).await?;
     Ok(Some(id))
 }

@@ -174,21 +174,40 @@ async fn of_100_000_things_the_last_page_costs_less_than_twice_the_first() {
     }
     for (who, token) in [("owner", &user.token), ("admin", &world.admin)] {
         for direction in ["asc", "desc"] {
-            let costs = page_costs(&world, token, direction, THINGS).await;
+            let costs = page_costs(&world, "/things", token, direction, THINGS, 101).await;
             let times = costs.map(|cost| cost.as_secs_f64() / costs[0].as_secs_f64());
             println!("{who}, {direction}: {times:.2?} times the first page, {costs:?}");
             assert!(times.iter().all(|times| *times < 2.0), "{who}, {direction}: {times:.2?}");
         }
     }
+
+    // Who shares them: the list is no numbered one.
+    let bob = world.user().await;
+    let group = world.group(&user.token).await;
+    world.gather(&user.token, &group, &[&bob.id]).await;
+    let all = "INSERT INTO group_things (thing_id, group_id) SELECT id, $1 FROM things";
+    assert_eq!(world.site.execute(all, &[&group]).await, THINGS as u64);
+    for path in ["/things".to_owned(), format!("/groups/{group}/members")] {
+        let costs = page_costs(&world, &path, &bob.token, "asc", THINGS, 5).await;
+        let times = costs.map(|cost| cost.as_secs_f64() / costs[0].as_secs_f64());
+        println!("{path} of who shares: {times:.2?} times the first page, {costs:?}");
+        assert!(times.iter().all(|times| *times < 2.0), "{path}: {times:.2?}");
+    }
 }
 
 /// What the first page costs, the one that skips the most entries of a chunk of the list, one in the middle, and the last.
-async fn page_costs(world: &World, token: &str, direction: &str, things: usize) -> [Duration; 4] {
-    const ROUNDS: usize = 101;
+async fn page_costs(
+    world: &World,
+    list: &str,
+    token: &str,
+    direction: &str,
+    things: usize,
+    rounds: usize,
+) -> [Duration; 4] {
     let mut costs = [const { Vec::new() }; 4];
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for (offset, costs) in [0, 1_023, things / 2, things - 10].iter().zip(&mut costs) {
-            let path = format!("/things?offset={offset}&dir={direction}");
+            let path = format!("{list}?offset={offset}&dir={direction}");
             let began = Instant::now();
             let page = world.get(&path, token).await.is(200);
             costs.push(began.elapsed());

@@ -13,6 +13,8 @@
 
 #[path = "../it/access.rs"]
 mod access;
+#[path = "../it/audit.rs"]
+mod audit;
 #[path = "../it/channels.rs"]
 mod channels;
 #[path = "../it/circles.rs"]

@@ -76,6 +76,11 @@ pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
+/// The id of the current request, if there is one.
+pub fn current() -> Option<String> {
+    with_current(|id| id.map(str::to_owned))
+}
+
 /// Calls with the id of the current request, if there is one.
 pub(crate) fn with_current<T>(call: impl FnOnce(Option<&str>) -> T) -> T {
     let mut call = Some(call);

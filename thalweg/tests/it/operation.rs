@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Thing, eventually};
+use crate::harness::{ADMIN_EMAIL, ADMIN_PASSWORD, Server, Thing, eventually};
 
 async fn get(server: &Server, path: &str) -> (u16, String, String) {
     let answer = reqwest::get(format!("{}{path}", server.base)).await.unwrap();
@@ -219,6 +220,27 @@ async fn a_line_of_the_log_is_json_and_carries_the_request_it_is_about() {
     assert!(line["timestamp"].is_string() && line["took"].is_string(), "{line}");
     assert_eq!(about(&made)["route"], "none");
     assert!(lines.iter().any(|line| line["message"] == "stopped"), "{log}");
+}
+
+#[tokio::test]
+async fn the_audit_tells_which_request_made_a_change() {
+    let server = Server::start();
+    let admin = server.login(ADMIN_EMAIL, ADMIN_PASSWORD).await;
+    let create = admin.request(Method::POST, "/things").header("X-Request-Id", "r-44");
+    let created: Value = create.json(&json!([{"name": "a"}])).send().await.unwrap().json().await.unwrap();
+    let delete = format!("/things/{}", created["things"][0]["id"].as_str().unwrap());
+    let deleted = admin.request(Method::DELETE, &delete).send().await.unwrap();
+    let made = deleted.headers()["x-request-id"].to_str().unwrap();
+    for (request, action) in [("r-44", "thing.create"), (made, "thing.delete")] {
+        let found = admin.request(Method::GET, &format!("/audit?request={request}"));
+        let found: Value = found.send().await.unwrap().json().await.unwrap();
+        let entries = found["entries"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "{found}");
+        assert_eq!(
+            (&entries[0]["action"], &entries[0]["entity"]),
+            (&json!(action), &created["things"][0]["id"])
+        );
+    }
 }
 
 #[tokio::test]
