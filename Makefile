@@ -11,13 +11,14 @@ ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-service/engi
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: demo run build measuring built test check unit contract cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
+.PHONY: demo run build measuring built test check unit contract schema-test cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
 
 help:
 	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
 	@echo "make run      build, and start the server on 127.0.0.1:8080 with its data in ./thalweg-data"
 	@echo "make test     check, every test, and the API contract where it is there"
 	@echo "make check    format, lints, documentation, licences, deploy/"
+	@echo "make schema-test  try a server against the document that it gives of its API"
 	@echo "make engines  start Kafka, Cassandra and PostgreSQL on loopback and print their addresses; make engines-stop ends them"
 	@echo "make cluster  start a whole cluster on loopback and print where it is; make cluster-stop ends it"
 	@echo "make bench    measure, as ratios within one run; several minutes"
@@ -34,7 +35,7 @@ run:
 build:
 	$(CARGO) build --release --package thalweg
 
-test: check unit contract cluster-test
+test: check unit contract schema-test cluster-test
 
 check:
 	$(CARGO) fmt --all --check
@@ -42,7 +43,7 @@ check:
 	$(CARGO) clippy --workspace --test cluster --test harm --features $(ENGINES) --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/schemathesis deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
 
 # Everything that is tested, always of the whole workspace: asked for by package, cargo would build the dependencies again with other
@@ -58,6 +59,10 @@ unit: built
 contract: built
 	@if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \
 	else echo "$(CONTRACT) is not there: the contract was not run"; fi
+
+# What the document at /openapi.json allows, and what it forbids, sent to a fresh server.
+schema-test: built
+	deploy/schemathesis "$(TARGET)/debug/thalweg"
 
 # The API at a cluster of two processes a role on three nodes of each engine, and then harm to it.
 cluster-test: built

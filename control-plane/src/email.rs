@@ -6,9 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Bytes of an address. Source: RFC 5321, section 4.5.3.1.3 (a path of 256 with its brackets).
-const EMAIL_BYTES_MAX: usize = 254;
+pub(crate) const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes before the `@`. Source: RFC 5321, section 4.5.3.1.1.
-const LOCAL_PART_BYTES_MAX: usize = 64;
+pub(crate) const LOCAL_PART_BYTES_MAX: usize = 64;
 
 /// An address, as its owner writes it.
 #[derive(Clone, PartialEq, Eq)]

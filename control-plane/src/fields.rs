@@ -14,7 +14,15 @@ use crate::metadata::Metadata;
 /// Bytes of a thing's or channel's name.
 pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 /// Bytes of a group's or org's description. A page of the largest size stays under 16 MiB.
-const DESCRIPTION_BYTES_MAX: usize = 4_096;
+pub(crate) const DESCRIPTION_BYTES_MAX: usize = 4_096;
+
+/// A whole number, however it is written: to JSON 60 and 60.0 are the same.
+pub(crate) fn whole(value: &Value) -> Option<i64> {
+    /// From here on doubles skip whole numbers.
+    const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+    let written_otherwise = |number: &f64| number.fract() == 0.0 && number.abs() < EXACT_BELOW;
+    value.as_i64().or_else(|| value.as_f64().filter(written_otherwise).map(|number| number as i64))
+}
 
 /// The fields of one object of a body. A field that is `null` is not there.
 #[derive(Debug)]
@@ -82,6 +90,15 @@ impl Fields {
     /// A text that has to be there.
     pub(crate) fn required_text(&mut self, field: &str) -> Result<String, ApiError> {
         self.text(field)?.ok_or_else(|| self.wrong(field, "is missing"))
+    }
+
+    /// A whole number of seconds, at most so many.
+    pub(crate) fn seconds(&mut self, field: &str, max: i64) -> Result<Option<i64>, ApiError> {
+        let Some(value) = self.value(field) else { return Ok(None) };
+        match whole(&value) {
+            Some(seconds) if (0..=max).contains(&seconds) => Ok(Some(seconds)),
+            _ => Err(self.wrong(field, format_args!("is not a whole number of seconds from 0 to {max}"))),
+        }
     }
 
     /// `name`.

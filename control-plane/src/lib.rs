@@ -53,6 +53,11 @@ use crate::tokens::Tokens;
 /// Lists that are filtered by metadata at a time: each reads up to 100,000 rows, and look-ups of access must not wait.
 const METADATA_LISTS_MAX: usize = 2;
 
+/// What it says of its routes.
+pub fn described() -> openapi::Part {
+    api::routes().part()
+}
+
 /// The control plane. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
 pub struct ControlPlane(Arc<Inner>);
@@ -103,7 +108,7 @@ impl ControlPlane {
 
     /// The routes of the API.
     pub fn router(&self) -> Router {
-        api::router(self.clone())
+        api::routes().router().with_state(self.clone())
     }
 
     /// What the rest of the pipeline asks.

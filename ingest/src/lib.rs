@@ -5,6 +5,7 @@
 
 mod app;
 mod body;
+mod described;
 mod metrics;
 mod publish;
 mod publisher;
@@ -13,13 +14,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
 use domain::limits;
 use domain::senml::PackLimits;
 use log::Log;
+use openapi::{Part, Routes};
 use service::access_cache::AccessCache;
 use service::clock::ReceptionClock;
 
+use crate::app::App;
 pub use metrics::{IngestMetrics, Outcome};
 
 /// The routes of [`router`].
@@ -72,8 +74,19 @@ impl fmt::Debug for Parts {
 
 /// The routes of an ingest node.
 pub fn router(config: Config, parts: Parts) -> Router {
-    let app = Arc::new(app::App::new(config, parts));
-    let routes =
-        ROUTES.iter().fold(Router::new(), |router, route| router.route(route, post(publish::publish)));
-    routes.with_state(app)
+    routes().router().with_state(Arc::new(app::App::new(config, parts)))
+}
+
+/// What they are described as.
+pub fn described() -> Part {
+    routes().part()
+}
+
+fn routes() -> Routes<Arc<App>> {
+    Routes::default()
+        .tag(described::TAG, "Publishing records, and reading them.")
+        .schemas(described::shapes())
+        .post(ROUTES[0], publish::publish, described::publish())
+        .post(ROUTES[1], publish::publish, described::publish_with_slash())
+        .post(ROUTES[2], publish::publish, described::publish_to_subtopic())
 }

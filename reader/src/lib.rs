@@ -3,6 +3,7 @@
 //! Never writes, and never decides from a cache who may read: each request asks the authority.
 
 mod access;
+mod described;
 mod metrics;
 mod page;
 mod query;
@@ -14,8 +15,8 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use axum::routing::get;
 use domain::ReceivedAt;
+use openapi::{Part, Routes};
 use service::authority::Authority;
 use service::telemetry::Chain;
 use service::{ApiError, clock};
@@ -49,7 +50,16 @@ impl fmt::Debug for Parts {
 
 /// The routes of a reader.
 pub fn router(parts: Parts) -> Router {
-    Router::new().route(ROUTES[0], get(read_messages)).with_state(Arc::new(parts))
+    routes().router().with_state(Arc::new(parts))
+}
+
+/// What they are described as.
+pub fn described() -> Part {
+    routes().part()
+}
+
+fn routes() -> Routes<Arc<Parts>> {
+    Routes::default().schemas(described::shapes()).get(ROUTES[0], read_messages, described::read_messages())
 }
 
 /// `GET /channels/{channel}/messages`: one page of a channel's records.

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod dead_letters;
 mod demo;
+mod described;
 mod exit;
 mod migrate;
 mod open_files;

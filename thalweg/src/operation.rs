@@ -14,7 +14,7 @@ use service::requests::{Answerer, HttpMetrics};
 use store::Store;
 
 /// Which build this is. The build script tells.
-const BUILD: Build =
+pub(crate) const BUILD: Build =
     Build { version: env!("CARGO_PKG_VERSION"), commit: env!("BUILD_COMMIT"), time: env!("BUILD_TIME") };
 
 /// What is told of this process. Each part that is opened is added: its metrics to the registry, its check to `/readyz`.
@@ -75,6 +75,7 @@ impl Operation {
             .with(Answerer::Reader, reader::ROUTES)
             .with(Answerer::Operation, health::ROUTES)
             .with(Answerer::Operation, service::metrics::ROUTES)
+            .with(Answerer::Operation, openapi::page::ROUTES)
     }
 
     /// Everything that has to work for this process to be ready.

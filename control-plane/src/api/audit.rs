@@ -17,8 +17,10 @@ use crate::moment::Moment;
 use crate::registry::audit::{AuditEntry, AuditQuery, Deed};
 use crate::registry::entities::Kind;
 
-/// Bytes of a request's id.
-const REQUEST_BYTES_MAX: usize = 128;
+/// Characters of a request's id.
+pub(super) const REQUEST_CHARS_MAX: usize = 128;
+/// Digits of the number of an entry.
+pub(super) const NEXT_DIGITS_MAX: usize = 18;
 
 /// The parameters as they came.
 #[derive(Debug, Default, Deserialize)]
@@ -80,14 +82,17 @@ impl AuditParams {
             Deed::named(text).ok_or_else(|| wrong("action", &format!("is not one of {}", names.join(", "))))
         };
         let request = |text: &String| match text {
-            text if text.len() > REQUEST_BYTES_MAX || text.contains('\0') => {
-                Err(wrong("request", "is the id of no request"))
+            text if (1..=REQUEST_CHARS_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
+                Ok(text.clone())
             }
-            text => Ok(text.clone()),
+            _ => Err(wrong("request", "is the id of no request")),
         };
-        let before = |text: &String| match text.parse() {
-            Ok(before @ 0..=i64::MAX) => Ok(before),
-            _ => Err(wrong("next", "is not what a page said to go on with")),
+        let before = |text: &String| {
+            let is_number = text.len() <= NEXT_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = is_number.then(|| text.parse().ok()).flatten();
+            number.ok_or_else(|| wrong("next", "is not what a page said to go on with"))
         };
         Ok(AuditQuery {
             author: id("user", &self.user)?,

@@ -18,13 +18,13 @@ use crate::access::Caller;
 use crate::author::Author;
 use crate::caller::LoggedIn;
 use crate::entity::unknown;
-use crate::fields::Fields;
+use crate::fields::{Fields, whole};
 use crate::moment::Moment;
 use crate::registry::api_keys::{API_KEYS_MAX, ApiKey, NewApiKey};
 use crate::tokens::{API_KEY, KeyToken};
 
 /// The longest that a key lives, if it does not live for ever: 100 years, in seconds.
-const DURATION_SECONDS_MAX: i64 = 100 * 366 * 86_400;
+pub(super) const DURATION_SECONDS_MAX: i64 = 100 * 366 * 86_400;
 
 #[derive(Debug, Serialize)]
 struct IssuedView {
@@ -61,7 +61,7 @@ pub(super) async fn issue(
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::one(body)?;
-    if fields.value("type").and_then(|value| value.as_u64()) != Some(u64::from(API_KEY)) {
+    if fields.value("type").and_then(|value| whole(&value)) != Some(i64::from(API_KEY)) {
         return Err(fields.wrong("type", format_args!("has to be {API_KEY}: an API key")));
     }
     let duration_seconds = duration(&mut fields)?;
@@ -134,15 +134,7 @@ pub(super) async fn revoke(
 
 /// None: for ever.
 fn duration(fields: &mut Fields) -> Result<Option<i64>, ApiError> {
-    let Some(value) = fields.value("duration") else { return Ok(None) };
-    match value.as_i64() {
-        Some(0) => Ok(None),
-        Some(seconds) if (1..=DURATION_SECONDS_MAX).contains(&seconds) => Ok(Some(seconds)),
-        _ => {
-            let problem = format_args!("is not a whole number of seconds from 0 to {DURATION_SECONDS_MAX}");
-            Err(fields.wrong("duration", problem))
-        }
-    }
+    Ok(fields.seconds("duration", DURATION_SECONDS_MAX)?.filter(|seconds| *seconds > 0))
 }
 
 fn shown(key: ApiKey) -> KeyView {

@@ -4,6 +4,7 @@ mod audit;
 mod channels;
 mod circles;
 mod connections;
+mod described;
 mod groups;
 mod identify;
 mod keys;
@@ -13,13 +14,12 @@ mod policies;
 mod things;
 mod users;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post, put};
 use domain::limits::API_BODY_BYTES_MAX;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use openapi::Routes;
 use service::server::method_not_allowed;
 use service::telemetry::Chain;
 use service::{ApiError, request_id};
@@ -46,53 +46,96 @@ const USER_HEADERS: [(HeaderName, HeaderValue); 6] = [
 const ENTITY_HEADERS: [(HeaderName, HeaderValue); 1] =
     [(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Location"))];
 
-pub(crate) fn router(app: ControlPlane) -> Router {
-    let users = Router::new()
-        .route("/users", post(users::create).get(users::list).put(users::update))
-        .route("/users/{user}", get(users::view).delete(users::delete))
-        .route("/tokens", post(users::log_in))
-        .route("/password", patch(users::change_password))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(map_response(async |answer: Response| with_headers(answer, USER_HEADERS)));
-    let entities = Router::new()
-        .route("/things", post(things::create).get(things::list))
-        .route("/things/{thing}", get(things::view).put(things::update).delete(things::delete))
-        .route("/things/{thing}/key", patch(things::replace_key))
-        .route("/things/{thing}/groups", get(groups::of_thing))
-        .route("/groups", post(groups::create).get(groups::list))
-        .route("/groups/{group}", get(groups::view).put(groups::update).delete(groups::delete))
-        .route("/groups/{group}/members", get(groups::members).post(groups::assign).delete(groups::unassign))
-        .route("/orgs", post(orgs::create).get(orgs::list))
-        .route("/orgs/{org}", get(orgs::view).put(orgs::update).delete(orgs::delete))
-        .route(
-            "/orgs/{org}/members",
-            get(orgs::members)
-                .post(orgs::assign_members)
-                .put(orgs::update_members)
-                .delete(orgs::unassign_members),
-        )
-        .route(
-            "/orgs/{org}/groups",
-            get(orgs::list_groups).post(orgs::assign_groups).delete(orgs::unassign_groups),
-        )
-        .route("/members/{user}/orgs", get(orgs::of_user))
-        .route("/policies", post(policies::add).put(policies::take))
-        .route("/keys", post(keys::issue).get(keys::list))
-        .route("/keys/{key}", get(keys::view).delete(keys::revoke))
-        .route("/audit", get(audit::list))
-        .route("/channels", post(channels::create).get(channels::list))
-        .route("/channels/{channel}", get(channels::view).put(channels::update).delete(channels::delete))
-        .route(
+/// The whole API, with what the document says of each operation.
+pub(crate) fn routes() -> Routes<ControlPlane> {
+    let users = Routes::default()
+        .post("/users", users::create, described::users::create())
+        .get("/users", users::list, described::users::list())
+        .put("/users", users::update, described::users::update())
+        .get("/users/{user}", users::view, described::users::view())
+        .delete("/users/{user}", users::delete, described::users::delete())
+        .post("/tokens", users::log_in, described::users::log_in())
+        .patch("/password", users::change_password, described::users::change_password())
+        .map(|users| {
+            users
+                .method_not_allowed_fallback(method_not_allowed)
+                .layer(map_response(async |answer: Response| with_headers(answer, USER_HEADERS)))
+        });
+    let entities = of_things()
+        .merge(of_circles())
+        .post("/policies", policies::add, described::circles::add_policies())
+        .put("/policies", policies::take, described::circles::take_policies())
+        .post("/keys", keys::issue, described::keys::issue())
+        .get("/keys", keys::list, described::keys::list())
+        .get("/keys/{key}", keys::view, described::keys::view())
+        .delete("/keys/{key}", keys::revoke, described::keys::revoke())
+        .get("/audit", audit::list, described::audit::list_entries())
+        .map(|entities| {
+            entities.layer(map_response(async |answer: Response| with_headers(answer, ENTITY_HEADERS)))
+        });
+    let all = users.merge(entities).schemas(described::shapes::all());
+    let all = described::TAGS.into_iter().fold(all, |all, (name, about)| all.tag(name, about));
+    all.map(|all| all.layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX)))
+}
+
+/// Things, channels, and what lies between them.
+fn of_things() -> Routes<ControlPlane> {
+    use described::things as described;
+    Routes::default()
+        .post("/things", things::create, described::create())
+        .get("/things", things::list, described::list())
+        .get("/things/{thing}", things::view, described::view())
+        .put("/things/{thing}", things::update, described::update())
+        .delete("/things/{thing}", things::delete, described::delete())
+        .patch("/things/{thing}/key", things::replace_key, described::replace_key())
+        .get("/things/{thing}/groups", groups::of_thing, described::groups())
+        .post("/channels", channels::create, described::create_channels())
+        .get("/channels", channels::list, described::list_channels())
+        .get("/channels/{channel}", channels::view, described::view_channel())
+        .put("/channels/{channel}", channels::update, described::update_channel())
+        .delete("/channels/{channel}", channels::delete, described::delete_channel())
+        .put("/channels/{channel}/things/{thing}", connections::connect_one, described::connect_one())
+        .delete(
             "/channels/{channel}/things/{thing}",
-            put(connections::connect_one).delete(connections::disconnect_one),
+            connections::disconnect_one,
+            described::disconnect_one(),
         )
-        .route("/connect", post(connections::connect))
-        .route("/disconnect", put(connections::disconnect))
-        .route("/identify", post(identify::identify))
-        .route("/identify/channels/{channel}/access-by-key", post(identify::access_by_key))
-        .route("/identify/channels/{channel}/access-by-id", post(identify::access_by_id))
-        .layer(map_response(async |answer: Response| with_headers(answer, ENTITY_HEADERS)));
-    users.merge(entities).layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX)).with_state(app)
+        .post("/connect", connections::connect, described::connect())
+        .put("/disconnect", connections::disconnect, described::disconnect())
+        .post("/identify", identify::identify, described::identify())
+        .post(
+            "/identify/channels/{channel}/access-by-key",
+            identify::access_by_key,
+            described::access_by_key(),
+        )
+        .post("/identify/channels/{channel}/access-by-id", identify::access_by_id, described::access_by_id())
+}
+
+/// Groups and orgs.
+fn of_circles() -> Routes<ControlPlane> {
+    use described::circles as described;
+    Routes::default()
+        .post("/groups", groups::create, described::create_group())
+        .get("/groups", groups::list, described::list_groups())
+        .get("/groups/{group}", groups::view, described::view_group())
+        .put("/groups/{group}", groups::update, described::update_group())
+        .delete("/groups/{group}", groups::delete, described::delete_group())
+        .get("/groups/{group}/members", groups::members, described::group_members())
+        .post("/groups/{group}/members", groups::assign, described::assign_to_group())
+        .delete("/groups/{group}/members", groups::unassign, described::unassign_from_group())
+        .post("/orgs", orgs::create, described::create_org())
+        .get("/orgs", orgs::list, described::list_orgs())
+        .get("/orgs/{org}", orgs::view, described::view_org())
+        .put("/orgs/{org}", orgs::update, described::update_org())
+        .delete("/orgs/{org}", orgs::delete, described::delete_org())
+        .get("/orgs/{org}/members", orgs::members, described::org_members())
+        .post("/orgs/{org}/members", orgs::assign_members, described::assign_to_org())
+        .put("/orgs/{org}/members", orgs::update_members, described::update_org_members())
+        .delete("/orgs/{org}/members", orgs::unassign_members, described::unassign_from_org())
+        .get("/orgs/{org}/groups", orgs::list_groups, described::groups_of_org())
+        .post("/orgs/{org}/groups", orgs::assign_groups, described::assign_groups())
+        .delete("/orgs/{org}/groups", orgs::unassign_groups, described::unassign_groups())
+        .get("/members/{user}/orgs", orgs::of_user, described::orgs_of_user())
 }
 
 fn with_headers<const N: usize>(mut answer: Response, headers: [(HeaderName, HeaderValue); N]) -> Response {

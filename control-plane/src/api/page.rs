@@ -12,9 +12,9 @@ use crate::registry::groups::MemberKind;
 use crate::registry::listing::{ListQuery, Order};
 
 /// Entities on one page. A client that pages through 100,000 needs 100 requests.
-const PAGE_MAX: i64 = 1_000;
+pub(super) const PAGE_MAX: i64 = 1_000;
 /// Entities on one page where the request does not say.
-const PAGE_DEFAULT: i64 = 10;
+pub(super) const PAGE_DEFAULT: i64 = 10;
 
 /// The parameters as they came.
 #[derive(Debug, Default, Deserialize)]

@@ -30,7 +30,7 @@ use crate::registry::things::{NewThing, Thing};
 use crate::secrets;
 
 /// The longest time for which a replaced key goes on to work.
-const OVERLAP_SECONDS_MAX: i64 = 7 * 86_400;
+pub(super) const OVERLAP_SECONDS_MAX: i64 = 7 * 86_400;
 
 #[derive(Debug, Serialize)]
 pub(super) struct ThingView {
@@ -205,14 +205,7 @@ async fn overlap(request: Request) -> Result<i64, ApiError> {
     if fields.value("key").is_some() {
         return Err(fields.wrong("key", "is made by the server: leave it out"));
     }
-    let Some(overlap) = fields.value("overlap") else { return Ok(0) };
-    match overlap.as_i64() {
-        Some(seconds) if (0..=OVERLAP_SECONDS_MAX).contains(&seconds) => Ok(seconds),
-        _ => {
-            let problem = format!("is not a whole number of seconds from 0 to {OVERLAP_SECONDS_MAX}");
-            Err(fields.wrong("overlap", problem))
-        }
-    }
+    Ok(fields.seconds("overlap", OVERLAP_SECONDS_MAX)?.unwrap_or(0))
 }
 
 fn shown(app: &ControlPlane, thing: Thing, rights: Rights) -> Result<ThingView, RegistryError> {

@@ -4,6 +4,8 @@
 //! is open, and no longer once it is told to stop. `/health` answers the same in the shape of Mainflux. A reason that these
 //! answers give is a fixed text: anyone may ask.
 
+mod described;
+
 use std::fmt;
 use std::fmt::Write as _;
 use std::pin::Pin;
@@ -13,16 +15,21 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use futures::future::join_all;
 use http::{StatusCode, header};
+use openapi::{Part, Routes};
 use serde_json::json;
 
 use crate::ApiError;
 
 /// The routes of [`router`].
 pub const ROUTES: &[&str] = &["/health", "/livez", "/readyz", "/version"];
+
+/// What operations of this kind are called in the document.
+pub(crate) const TAG: &str = "operation";
+
+const HEALTH_JSON: &str = "application/health+json";
 
 /// How long one check may take. Whoever asks gives up about then.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
@@ -111,12 +118,22 @@ impl fmt::Debug for Health {
 
 /// The routes.
 pub fn router(health: Health) -> Router {
-    Router::new()
-        .route("/health", get(mainflux))
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/version", get(version))
-        .with_state(Arc::new(health))
+    routes().router().with_state(Arc::new(health))
+}
+
+/// What they are described as.
+pub fn described() -> Part {
+    routes().part()
+}
+
+fn routes() -> Routes<Arc<Health>> {
+    Routes::default()
+        .tag(TAG, "How a process is watched, and what describes its API.")
+        .schemas(described::shapes())
+        .get("/health", mainflux, described::health())
+        .get("/livez", async || "ok\n", described::lives())
+        .get("/readyz", readyz, described::ready())
+        .get("/version", version, described::version())
 }
 
 async fn readyz(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> Response {
@@ -168,7 +185,7 @@ async fn mainflux(State(health): State<Arc<Health>>) -> Response {
         "description": "thalweg service",
         "build_time": health.build.time,
     });
-    (status, [(header::CONTENT_TYPE, "application/health+json")], body.to_string()).into_response()
+    (status, [(header::CONTENT_TYPE, HEALTH_JSON)], body.to_string()).into_response()
 }
 
 async fn version(State(health): State<Arc<Health>>) -> Response {

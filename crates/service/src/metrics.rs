@@ -5,10 +5,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use axum::routing::get;
 use http::header;
 use instruments::{Counter, Family, Gauge, Histogram, Registry, declare, label};
+use openapi::{Answer, Operation, Part, Routes, plain};
 use tokio_util::sync::CancellationToken;
+
+use crate::health::TAG;
 
 /// The route of [`router`].
 pub const ROUTES: &[&str] = &["/metrics"];
@@ -19,7 +21,19 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The route.
 pub fn router(registry: Registry) -> Router {
-    Router::new().route(ROUTES[0], get(scrape)).with_state(registry)
+    routes().router().with_state(registry)
+}
+
+/// What it is described as.
+pub fn described() -> Part {
+    routes().part()
+}
+
+fn routes() -> Routes<Registry> {
+    let text = "# HELP thalweg_build_info The build that runs; always 1.\n";
+    let answer = Answer::of("text/plain", "They.", plain("A line for each value."), text.into());
+    let operation = Operation::new("metrics", TAG, "The metrics of this process, for Prometheus.");
+    Routes::default().get(ROUTES[0], scrape, operation.answers(200, answer))
 }
 
 async fn scrape(State(registry): State<Registry>) -> impl IntoResponse {

@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Serve;
+use crate::described;
 use crate::operation::Operation;
 
 /// Work that goes on until it is told to stop.
@@ -134,7 +135,8 @@ impl Node {
         }
         // Whoever watches over the server is not counted against a rate.
         let watching = health::router(self.operation.health())
-            .merge(service::metrics::router(self.operation.registry.clone()));
+            .merge(service::metrics::router(self.operation.registry.clone()))
+            .merge(described::router());
         let routes = server::complete(watching.merge(rates.limit(api)));
         requests::observed(routes, self.operation.http())
     }

@@ -3,7 +3,7 @@
 //! Of each sample the table quotes the request, and of the answer the status, the headers but for `Server`, `Date`,
 //! `Content-Length` and `Connection`, and the body, so that a reader can hold it beside the document. A placeholder in
 //! angle brackets that is known is filled in; one in an answer that is not known yet matches anything, and is known from
-//! then on. Where our answer differs from the printed one, a comment says so and `docs/api.md` says why.
+//! then on. Each answer is held against the document of the API, too. Where our answer differs from the printed one, a comment says so and `docs/api.md` says why.
 
 use std::collections::HashMap;
 
@@ -11,6 +11,7 @@ use reqwest::Response;
 use uuid::Uuid;
 
 use crate::curl::replay;
+use crate::document::Document;
 use crate::harness::{ADMIN_EMAIL, ADMIN_PASSWORD, Server, eventually};
 
 type Headers = &'static [(&'static str, &'static str)];
@@ -304,7 +305,7 @@ const READ: Sample = Sample {
 #[tokio::test]
 async fn every_sample_of_the_reference_answers_as_printed() {
     let server = Server::start();
-    let mut reader = Reader::new(&server.base);
+    let mut reader = Reader::new(&server.base, Document::of(&server.base).await);
     reader.know("admin_email", ADMIN_EMAIL);
     let admin = server.login(ADMIN_EMAIL, ADMIN_PASSWORD).await.token;
     reader.know("admin_token", &admin);
@@ -355,12 +356,13 @@ async fn every_sample_of_the_reference_answers_as_printed() {
 /// Somebody who types the samples, and knows what the answers told.
 struct Reader {
     base: String,
+    document: Document,
     known: HashMap<String, String>,
 }
 
 impl Reader {
-    fn new(base: &str) -> Self {
-        let mut reader = Self { base: base.to_owned(), known: HashMap::new() };
+    fn new(base: &str, document: Document) -> Self {
+        let mut reader = Self { base: base.to_owned(), document, known: HashMap::new() };
         for name in
             ["thing_name", "thing_name_1", "thing_name_2", "channel_name", "channel_name_1", "channel_name_2"]
         {
@@ -404,6 +406,7 @@ impl Reader {
     }
 
     async fn compare(&mut self, sample: &Sample, answer: Response) {
+        let path = answer.url().path().to_owned();
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.text().await.unwrap();
         assert_eq!(status, sample.status, "{}: {body}", sample.title);
@@ -413,6 +416,10 @@ impl Reader {
             self.learn(sample.title, value, is.to_str().unwrap());
         }
         self.learn(sample.title, sample.body, body.trim_end());
+        let content_type = headers.get("content-type").map_or("", |value| value.to_str().unwrap());
+        let method =
+            sample.request.split_once("-X ").map_or("GET", |(_, rest)| rest.split(' ').next().unwrap());
+        self.document.holds(method, &path, status.as_u16(), content_type, &body);
     }
 
     fn filled_in(&self, text: &str) -> String {

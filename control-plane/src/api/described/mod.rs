@@ -1,0 +1,71 @@
+//! What the document of the API says of each operation, beside the table of routes.
+//!
+//! Handlers read bodies by hand, field by field, so this repeats in the words of OpenAPI what they do; it decides nothing. Limits
+//! are the handlers' own constants. Tests hold the rest to what the server does: each answer of the end-to-end tests is
+//! validated against the document, and `make schema-test` sends what it allows and what it forbids.
+
+pub(super) mod audit;
+pub(super) mod circles;
+pub(super) mod keys;
+pub(super) mod shapes;
+pub(super) mod things;
+pub(super) mod users;
+
+use openapi::schema::{any_object, integer, text, word};
+use openapi::{Credential, Operation, Refusal, query, query_json};
+
+use super::page::{PAGE_DEFAULT, PAGE_MAX};
+use crate::fields::NAME_BYTES_MAX;
+
+/// What the operations are about, in the order of the reference.
+pub(super) const TAGS: [(&str, &str); 10] = [
+    ("users", "Accounts, logins and passwords."),
+    ("things", "What publishes: devices, gateways, programs."),
+    ("channels", "What things publish to and users read."),
+    ("connections", "Which things may publish to and read which channels."),
+    (
+        "access",
+        "Whose key it is, and what it opens: for services beside the pipeline, in a network that is trusted.",
+    ),
+    ("groups", "Things and users in groups."),
+    ("orgs", "Orgs: members in roles, and groups."),
+    ("policies", "What admins grant and take away."),
+    ("keys", "API keys: tokens for programs."),
+    ("audit", "Who did what."),
+];
+
+const NO_CONTROL_CHARACTERS: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+
+/// An operation of a user.
+fn of_user(id: &str, tag: &str, summary: &str) -> Operation {
+    Operation::api(id, tag, summary).of(Credential::User)
+}
+
+/// What a list takes whose entities are called by this field.
+fn listed(operation: Operation, name_field: &str) -> Operation {
+    let part = format!("A part of the {name_field}, in any case.");
+    paged(operation)
+        .takes(query(
+            name_field,
+            text(&part).max_length(Some(NAME_BYTES_MAX)).pattern(Some(NO_CONTROL_CHARACTERS)),
+        ))
+        .takes(query_json(
+            "metadata",
+            "What the metadata of an entity has to contain, as `@>` of PostgreSQL has it: at most 32 values.",
+            any_object("A part of the metadata."),
+        ))
+        .takes(query("order", word("By what; without it, or empty: by creation.", [name_field, "id", ""])))
+        .takes(query("dir", word("Which way; `asc` if not said.", ["asc", "desc", ""])))
+}
+
+/// What every list takes.
+fn paged(operation: Operation) -> Operation {
+    let limit = integer("Entities on the page.").minimum(Some(1)).maximum(Some(PAGE_MAX));
+    operation
+        .takes(query("limit", limit.default(Some(PAGE_DEFAULT.into()))))
+        .takes(query(
+            "offset",
+            integer("Entities to skip.").minimum(Some(0)).maximum(Some(i64::MAX)).default(Some(0.into())),
+        ))
+        .refused([Refusal::Malformed])
+}
