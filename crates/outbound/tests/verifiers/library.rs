@@ -10,7 +10,7 @@ use crate::cases::cases;
 
 #[expect(clippy::disallowed_methods, reason = "only the script knows where the library is")]
 fn python() -> String {
-    let set = std::env::var("THALWEG_STANDARD_WEBHOOKS_PYTHON");
+    let set = std::env::var("STANDARD_WEBHOOKS_PYTHON");
     set.expect("`make test` says where the library is: deploy/verifiers with -- COMMAND")
 }
 
