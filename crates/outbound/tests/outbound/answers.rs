@@ -98,7 +98,7 @@ async fn a_body_that_drips_changes_nothing_and_costs_its_deadline() {
     .await;
     let started = Instant::now();
     let answer = post(&plain(), &receiver.target("/"), SHORT).await.unwrap();
-    assert!(started.elapsed() < 10 * SHORT, "{:?}", started.elapsed());
+    assert!(started.elapsed() < LONG / 6, "{:?}", started.elapsed());
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.excerpt.starts_with('x') && answer.excerpt.len() < 1000, "{answer:?}");
     // However long the deadline is, it does not wait for all of that.
@@ -123,7 +123,7 @@ async fn who_never_answers_or_never_ends_its_head_costs_a_deadline_and_the_conne
         let started = Instant::now();
         let answer = post(&client, &receiver.target("/"), SHORT).await;
         assert!(matches!(answer, Err(PostError::TimedOut)), "{head:?} {answer:?}");
-        assert!(started.elapsed() >= SHORT && started.elapsed() < 10 * SHORT, "{:?}", started.elapsed());
+        assert!(started.elapsed() >= SHORT && started.elapsed() < LONG / 6, "{:?}", started.elapsed());
         soon(end.recv()).await.expect("the connection was closed");
     }
 }
