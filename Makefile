@@ -6,7 +6,7 @@ CONTRACT ?= ../shared/contract/seed_contract.py
 # The sections of the contract that this version implements.
 CONTRACT_SECTIONS = users things channels connect access messages orgs groups policies keys
 # The tests that need real engines; `cargo test` by itself leaves them out.
-ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-service/engines,thalweg-store/engines
+ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-outbound/engines,thalweg-service/engines,thalweg-store/engines
 # Where cargo builds to.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
@@ -43,7 +43,7 @@ check:
 	$(CARGO) clippy --workspace --test cluster --test harm --features $(ENGINES) --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/schemathesis deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
 
 # Everything that is tested, always of the whole workspace: asked for by package, cargo would build the dependencies again with other
@@ -52,9 +52,10 @@ built:
 	$(CARGO) test --workspace --features $(ENGINES) --no-run
 	$(CARGO) test --workspace --features $(ENGINES) --no-run --test cluster --test harm
 
-# With real engines: started once, when everything is built, and stopped whatever becomes of the tests.
+# With real engines: started once, when everything is built, and stopped whatever becomes of the tests. And with those who verify our
+# signatures.
 unit: built
-	deploy/engines with kafka cassandra postgres -- $(CARGO) test --workspace --features $(ENGINES)
+	deploy/verifiers with -- deploy/engines with kafka cassandra postgres -- $(CARGO) test --workspace --features $(ENGINES)
 
 contract: built
 	@if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \

@@ -17,6 +17,7 @@ mod encodings;
 mod filters;
 mod first_message;
 mod junk;
+mod matrix;
 mod openapi;
 mod operation;
 mod rates;
