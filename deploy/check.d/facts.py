@@ -51,16 +51,17 @@ def needs(root):
 
 def routes(root):
     """Paths that each role answers, a sample for each route; `operating` are those that every process has."""
+    table = r'\.(?:get|post|put|patch|delete)\(\s*"(/[^"]+)"'
     sources = {
-        "control-plane": ("control-plane/src/api/mod.rs", r'\.route\(\s*"([^"]+)"'),
+        "control-plane": ("control-plane/src/api/mod.rs", table),
         "ingest": ("ingest/src/lib.rs", r'^    "(/[^"]+)",$'),
         "reader": ("reader/src/lib.rs", r'ROUTES: &\[&str\] = &\["([^"]+)"'),
-        "health": ("crates/service/src/health.rs", r'\.route\(\s*"([^"]+)"'),
+        "health": ("crates/service/src/health.rs", table),
         "metrics": ("crates/service/src/metrics.rs", r'ROUTES: &\[&str\] = &\["([^"]+)"'),
     }
     found = {}
     for part, (file, pattern) in sources.items():
-        found[part] = [_sample(route) for route in re.findall(pattern, (root / file).read_text(), re.M)]
+        found[part] = sorted({_sample(route) for route in re.findall(pattern, (root / file).read_text(), re.M)})
         assert found[part], f"{file} has no routes that this check finds"
     found["operating"] = found.pop("health") + found.pop("metrics")
     assert {LIVE, READY} <= set(found["operating"])

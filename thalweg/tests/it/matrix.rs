@@ -17,6 +17,9 @@ const NOBODIES: [&str; 6] = ["no token", "forged", "expired", "alg none", "revok
 /// And users, by what ties them to the thing, the channel, the group and the org that are asked for. The owner owns all of them.
 const USERS: [&str; 7] = ["other", "member", "viewer", "editor", "org admin", "owner", "admin"];
 
+/// Somebody who is put into an org, and after that no stranger.
+const NEWCOMER: &str = "newcomer";
+
 /// What each of [`USERS`] is answered; [`NOBODIES`] are answered 401. In the order of the document's tags.
 const ANSWERS: [(&str, [u16; 7]); 47] = [
     //                      other member viewer editor org-admin owner admin
@@ -30,15 +33,15 @@ const ANSWERS: [(&str, [u16; 7]); 47] = [
     ("viewThing", [404, 200, 200, 200, 200, 200, 200]),
     ("updateThing", [404, 200, 403, 200, 200, 200, 200]),
     ("deleteThing", [404, 204, 403, 403, 403, 204, 204]),
-    ("replaceThingKey", [404, 200, 403, 200, 200, 200, 200]),
+    ("replaceKey", [404, 200, 403, 200, 200, 200, 200]),
     ("listGroupsOfThing", [404, 200, 200, 200, 200, 200, 200]),
     ("createChannels", [201, 201, 201, 201, 201, 201, 201]),
     ("listChannels", [200, 200, 200, 200, 200, 200, 200]),
     ("viewChannel", [404, 404, 404, 404, 404, 200, 200]),
     ("updateChannel", [404, 404, 404, 404, 404, 200, 200]),
     ("deleteChannel", [404, 404, 404, 404, 404, 204, 204]),
-    ("connect", [404, 404, 403, 404, 404, 200, 200]),
-    ("disconnect", [404, 404, 403, 404, 404, 200, 200]),
+    ("connect", [404, 404, 404, 404, 404, 200, 200]),
+    ("disconnect", [404, 404, 404, 404, 404, 200, 200]),
     ("connectOne", [404, 404, 404, 404, 404, 200, 200]),
     ("disconnectOne", [404, 404, 404, 404, 404, 204, 204]),
     ("createGroup", [201, 201, 201, 201, 201, 201, 201]),
@@ -70,7 +73,14 @@ const ANSWERS: [(&str, [u16; 7]); 47] = [
 ];
 /// The operations that take other credentials, or of which one answer would be another caller's: they are asked for below.
 const APART: [&str; 8] = [
-    "publish", "publishWithSlash", "publishToSubtopic", "readMessages", "createUser", "createToken", "issueKey", "listAudit",
+    "publish",
+    "publishWithSlash",
+    "publishToSubtopic",
+    "readMessages",
+    "createUser",
+    "createToken",
+    "issueKey",
+    "listAudit",
 ];
 
 /// Who asks.
@@ -106,7 +116,7 @@ async fn text(request: RequestBuilder, status: u16) -> (String, Value) {
 impl<'a> Callers<'a> {
     async fn of(server: &'a Server) -> Self {
         let (mut by_name, mut ids) = (BTreeMap::new(), BTreeMap::new());
-        for name in USERS {
+        for name in USERS.into_iter().chain([NEWCOMER]) {
             let user = match name {
                 "admin" => server.login(ADMIN_EMAIL, ADMIN_PASSWORD).await,
                 _ => server.user().await,
@@ -151,22 +161,35 @@ impl<'a> Callers<'a> {
     async fn shop(&self) -> Shop {
         let owner = &self.by_name["owner"];
         let create = async |what: &str| {
-            let made = owner.request(Method::POST, &format!("/{what}")).json(&json!([{"name": "a"}, {"name": "b"}]));
+            let made =
+                owner.request(Method::POST, &format!("/{what}")).json(&json!([{"name": "a"}, {"name": "b"}]));
             let made = text(made, 201).await.1[what].clone();
             [0, 1].map(|index| made[index].clone())
         };
-        let ([thing, spare_thing], [channel, spare_channel]) = (create("things").await, create("channels").await);
+        let ([thing, spare_thing], [channel, spare_channel]) =
+            (create("things").await, create("channels").await);
         let of = |entity: &Value, field: &str| entity[field].as_str().unwrap().to_owned();
-        let circle = async |path: &str| text(owner.request(Method::POST, path).json(&json!({"name": "c"})), 201).await.0;
-        let (group, spare_group, org) = (circle("/groups").await, circle("/groups").await, circle("/orgs").await);
+        let circle = async |path: &str| {
+            text(owner.request(Method::POST, path).json(&json!({"name": "c"})), 201).await.0
+        };
+        let (group, spare_group, org) =
+            (circle("/groups").await, circle("/groups").await, circle("/orgs").await);
         let (_, issued) = text(owner.request(Method::POST, "/keys").json(&json!({"type": 2})), 201).await;
         let shop = Shop {
-            thing: of(&thing, "id"), key: of(&thing, "key"), channel: of(&channel, "id"), spare_thing: of(&spare_thing, "id"),
-            spare_group, spare_channel: of(&spare_channel, "id"), group, org, api_key: of(&issued, "id"),
+            thing: of(&thing, "id"),
+            key: of(&thing, "key"),
+            channel: of(&channel, "id"),
+            spare_thing: of(&spare_thing, "id"),
+            spare_group,
+            spare_channel: of(&spare_channel, "id"),
+            group,
+            org,
+            api_key: of(&issued, "id"),
         };
         owner.connect(&shop.channel, &shop.thing).await;
         let members = json!({"members": [shop.thing, self.ids["member"].0]});
-        text(owner.request(Method::POST, &format!("/groups/{}/members", shop.group)).json(&members), 200).await;
+        text(owner.request(Method::POST, &format!("/groups/{}/members", shop.group)).json(&members), 200)
+            .await;
         let role = |name: &str, role: &str| json!({"email": self.ids[name].1, "role": role});
         let members = json!({"members": [role("viewer", "viewer"), role("editor", "editor"), role("org admin", "admin")]});
         text(owner.request(Method::POST, &format!("/orgs/{}/members", shop.org)).json(&members), 200).await;
@@ -198,7 +221,10 @@ impl<'a> Callers<'a> {
     /// The credential of a caller.
     fn credential(&self, name: &str) -> String {
         let nobody = NOBODIES.iter().position(|nobody| *nobody == name);
-        nobody.map_or_else(|| format!("Bearer {}", self.by_name[name].token), |nobody| self.nobodies[nobody].clone())
+        nobody.map_or_else(
+            || format!("Bearer {}", self.by_name[name].token),
+            |nobody| self.nobodies[nobody].clone(),
+        )
     }
 
     /// The path and the body of a request that is good but for who sends it. Where somebody may do something with what is its
@@ -221,12 +247,14 @@ impl<'a> Callers<'a> {
             "updateUser" => json!({"metadata": {}}),
             "changePassword" => json!({"old_password": "not the password", "password": PASSWORD}),
             "createThings" | "createChannels" => json!([{"name": "new"}]),
-            "updateThing" | "updateChannel" | "updateGroup" | "updateOrg" | "createGroup" | "createOrg" => json!({"name": "new"}),
+            "updateThing" | "updateChannel" | "updateGroup" | "updateOrg" | "createGroup" | "createOrg" => {
+                json!({"name": "new"})
+            }
             "connect" => spare,
             "disconnect" => json!({"thing_ids": [shop.thing], "channel_ids": [shop.channel]}),
             "assignToGroup" => json!({"members": [shop.spare_thing]}),
             "unassignFromGroup" => json!({"members": [shop.thing]}),
-            "assignToOrg" => member("viewer", &other.1),
+            "assignToOrg" => member("viewer", &self.ids[NEWCOMER].1),
             "updateOrgMembers" => member("editor", &self.ids["viewer"].1),
             "unassignFromOrg" => json!({"member_ids": [self.ids["viewer"].0]}),
             "assignGroupsToOrg" => json!({"group_ids": [shop.spare_group]}),
@@ -278,7 +306,11 @@ async fn everyone_is_answered_by_what_it_may_do_and_no_refusal_changes_anything(
             if status != wanted {
                 wrong.push(format!("{name} by {caller}: {} and not {wanted}", status.as_u16()));
             } else if wanted >= 400 {
-                assert_eq!(callers.seen(&shop).await, before, "{name} by {caller} was refused, and changed something");
+                assert_eq!(
+                    callers.seen(&shop).await,
+                    before,
+                    "{name} by {caller} was refused, and changed something"
+                );
             }
             if status.is_success() && operation.method != "get" {
                 shop = callers.shop().await;
@@ -318,13 +350,23 @@ async fn things_publish_and_read_where_they_are_connected_and_users_read_what_th
     }
     let org = format!("/audit?org={}", shop.org);
     for (user, [reads, audits, audits_org]) in USERS.into_iter().zip([
-        [404, 403, 404], [404, 403, 404], [404, 403, 403], [404, 403, 403], [404, 403, 200], [200, 403, 200], [200, 200, 200],
+        [404, 403, 404],
+        [404, 403, 404],
+        [404, 403, 403],
+        [404, 403, 403],
+        [404, 403, 200],
+        [200, 403, 200],
+        [200, 200, 200],
     ]) {
         let credential = callers.credential(user);
         assert_eq!(callers.send("post", &publish, &credential, &pack).await, 401, "{user} publishes");
         assert_eq!(callers.send("get", &read, &credential, &Value::Null).await, reads, "{user} reads");
         assert_eq!(callers.send("get", "/audit", &credential, &Value::Null).await, audits, "{user} audits");
-        assert_eq!(callers.send("get", &org, &credential, &Value::Null).await, audits_org, "{user} audits the org");
+        assert_eq!(
+            callers.send("get", &org, &credential, &Value::Null).await,
+            audits_org,
+            "{user} audits the org"
+        );
     }
     assert_eq!(callers.seen(&shop).await, before, "what was refused changed nothing");
     let own = format!("Thing {}", shop.key);

@@ -13,6 +13,7 @@ mod crowd;
 mod kills;
 mod memory;
 mod overload;
+mod revocations;
 
 use tokio::sync::{Mutex, MutexGuard};
 
