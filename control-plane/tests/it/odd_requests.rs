@@ -276,6 +276,27 @@ async fn a_password_is_counted_in_characters_and_taken_as_it_is() {
     }
 }
 
+/// JSON has one kind of number: how it is written decides nothing.
+#[tokio::test]
+async fn a_whole_number_may_have_a_fraction_of_zero() {
+    let world = World::new().await;
+    let user = world.user().await;
+    let (thing, _) = world.thing(&user.token).await;
+    let path = format!("/things/{thing}/key");
+    for (number, status) in [("60", 200), ("60.0", 200), ("6e1", 200), ("-0.0", 200), ("0.5", 400)] {
+        let overlap = format!("{{\"overlap\":{number}}}");
+        world.request_text("PATCH", &path, &user.token, &overlap).await.is(status);
+        let status = if status == 200 { 201 } else { status };
+        let key = format!("{{\"type\":2.0,\"duration\":{number}}}");
+        world.request_text("POST", "/keys", &user.token, &key).await.is(status);
+    }
+    for number in ["-1", "-1.0", "1e300", "604800.5", "\"60\""] {
+        let overlap = format!("{{\"overlap\":{number}}}");
+        let refused = world.request_text("PATCH", &path, &user.token, &overlap).await.refused(400);
+        assert_eq!(refused["field"], "overlap", "{number}");
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_are_created_or_none() {
     let world = World::new().await;

@@ -169,7 +169,8 @@ fn members() -> Named {
     let of_group = object("Things or users.").with("members", ids("Their ids.")).perhaps("type", kind);
     let role = word("The role `owner` can't be assigned.", ["viewer", "editor", "admin"]);
     let staffed = object("A user, and what it becomes.").with("email", email()).with("role", role).open();
-    let staffed = list("Each user once.", staffed).min_items(Some(1)).max_items(Some(BULK_MAX));
+    let staffed =
+        list("Each user once.", staffed).min_items(Some(1)).max_items(Some(BULK_MAX)).unique_items(true);
     let role = word("What it is there.", ["viewer", "editor", "admin", "owner"]);
     let of_org = object("A member of an org.")
         .with("id", uuid("Its id."))
