@@ -10,7 +10,7 @@ pub(crate) async fn replay(command: &str) -> Response {
     while let Some(word) = words.next() {
         match word.as_str() {
             "-s" | "-S" | "-i" => {}
-            "-X" => method = words.next().unwrap().parse().unwrap(),
+            "-X" | "-isSX" => method = words.next().unwrap().parse().unwrap(),
             "-H" => headers.push(words.next().unwrap()),
             "-d" => body = words.next().unwrap(),
             _ => assert_eq!(url.replace(word), None, "{command}"),
