@@ -18,7 +18,7 @@ const NOBODIES: [&str; 6] = ["no token", "forged", "expired", "alg none", "revok
 const USERS: [&str; 7] = ["other", "member", "viewer", "editor", "org admin", "owner", "admin"];
 
 /// What each of [`USERS`] is answered; [`NOBODIES`] are answered 401. In the order of the document's tags.
-const ANSWERS: [(&str, [u16; 7]); 47] = [
+const ANSWERS: [(&str, [u16; 7]); 58] = [
     //                      other member viewer editor org-admin owner admin
     ("listUsers", [200, 200, 200, 200, 200, 200, 200]),
     ("updateUser", [200, 200, 200, 200, 200, 200, 200]),
@@ -67,10 +67,28 @@ const ANSWERS: [(&str, [u16; 7]); 47] = [
     ("listKeys", [200, 200, 200, 200, 200, 200, 200]),
     ("viewKey", [404, 404, 404, 404, 404, 200, 200]),
     ("revokeKey", [404, 404, 404, 404, 404, 204, 204]),
+    ("createWebhooks", [404, 403, 403, 403, 403, 201, 201]),
+    ("listWebhooks", [404, 403, 403, 403, 403, 200, 200]),
+    ("viewWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("updateWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("deleteWebhook", [404, 403, 403, 403, 403, 204, 204]),
+    ("enableWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("disableWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("rotateWebhookSecret", [404, 403, 403, 403, 403, 200, 200]),
+    ("testWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("listDeliveries", [404, 403, 403, 403, 403, 200, 200]),
+    ("replayDeliveries", [404, 403, 403, 403, 403, 200, 200]),
 ];
 /// The operations that take other credentials, or of which one answer would be another caller's: they are asked for below.
 const APART: [&str; 8] = [
-    "publish", "publishWithSlash", "publishToSubtopic", "readMessages", "createUser", "createToken", "issueKey", "listAudit",
+    "publish",
+    "publishWithSlash",
+    "publishToSubtopic",
+    "readMessages",
+    "createUser",
+    "createToken",
+    "issueKey",
+    "listAudit",
 ];
 
 /// Who asks.
@@ -92,6 +110,7 @@ struct Shop {
     group: String,
     org: String,
     api_key: String,
+    webhook: String,
 }
 
 async fn text(request: RequestBuilder, status: u16) -> (String, Value) {
@@ -151,22 +170,40 @@ impl<'a> Callers<'a> {
     async fn shop(&self) -> Shop {
         let owner = &self.by_name["owner"];
         let create = async |what: &str| {
-            let made = owner.request(Method::POST, &format!("/{what}")).json(&json!([{"name": "a"}, {"name": "b"}]));
+            let made =
+                owner.request(Method::POST, &format!("/{what}")).json(&json!([{"name": "a"}, {"name": "b"}]));
             let made = text(made, 201).await.1[what].clone();
             [0, 1].map(|index| made[index].clone())
         };
-        let ([thing, spare_thing], [channel, spare_channel]) = (create("things").await, create("channels").await);
+        let ([thing, spare_thing], [channel, spare_channel]) =
+            (create("things").await, create("channels").await);
         let of = |entity: &Value, field: &str| entity[field].as_str().unwrap().to_owned();
-        let circle = async |path: &str| text(owner.request(Method::POST, path).json(&json!({"name": "c"})), 201).await.0;
-        let (group, spare_group, org) = (circle("/groups").await, circle("/groups").await, circle("/orgs").await);
+        let circle = async |path: &str| {
+            text(owner.request(Method::POST, path).json(&json!({"name": "c"})), 201).await.0
+        };
+        let (group, spare_group, org) =
+            (circle("/groups").await, circle("/groups").await, circle("/orgs").await);
         let (_, issued) = text(owner.request(Method::POST, "/keys").json(&json!({"type": 2})), 201).await;
+        let webhooks = format!("/webhooks/{}", of(&thing, "id"));
+        let webhook = json!({"name": "w", "format": "json", "url": "https://a.example/"});
+        text(owner.request(Method::POST, &webhooks).json(&webhook), 201).await;
+        let (_, made) = text(owner.request(Method::GET, &webhooks), 200).await;
         let shop = Shop {
-            thing: of(&thing, "id"), key: of(&thing, "key"), channel: of(&channel, "id"), spare_thing: of(&spare_thing, "id"),
-            spare_group, spare_channel: of(&spare_channel, "id"), group, org, api_key: of(&issued, "id"),
+            thing: of(&thing, "id"),
+            key: of(&thing, "key"),
+            channel: of(&channel, "id"),
+            spare_thing: of(&spare_thing, "id"),
+            spare_group,
+            spare_channel: of(&spare_channel, "id"),
+            group,
+            org,
+            api_key: of(&issued, "id"),
+            webhook: of(&made["webhooks"][0], "id"),
         };
         owner.connect(&shop.channel, &shop.thing).await;
         let members = json!({"members": [shop.thing, self.ids["member"].0]});
-        text(owner.request(Method::POST, &format!("/groups/{}/members", shop.group)).json(&members), 200).await;
+        text(owner.request(Method::POST, &format!("/groups/{}/members", shop.group)).json(&members), 200)
+            .await;
         let role = |name: &str, role: &str| json!({"email": self.ids[name].1, "role": role});
         let members = json!({"members": [role("viewer", "viewer"), role("editor", "editor"), role("org admin", "admin")]});
         text(owner.request(Method::POST, &format!("/orgs/{}/members", shop.org)).json(&members), 200).await;
@@ -189,6 +226,7 @@ impl<'a> Callers<'a> {
             format!("/orgs/{}/members", shop.org),
             format!("/orgs/{}/groups", shop.org),
             format!("/keys/{}", shop.api_key),
+            format!("/webhooks/{}/{}", shop.thing, shop.webhook),
         ] {
             seen.push(text(owner.request(Method::GET, &path), 200).await.1);
         }
@@ -198,7 +236,10 @@ impl<'a> Callers<'a> {
     /// The credential of a caller.
     fn credential(&self, name: &str) -> String {
         let nobody = NOBODIES.iter().position(|nobody| *nobody == name);
-        nobody.map_or_else(|| format!("Bearer {}", self.by_name[name].token), |nobody| self.nobodies[nobody].clone())
+        nobody.map_or_else(
+            || format!("Bearer {}", self.by_name[name].token),
+            |nobody| self.nobodies[nobody].clone(),
+        )
     }
 
     /// The path and the body of a request that is good but for who sends it. Where somebody may do something with what is its
@@ -210,6 +251,7 @@ impl<'a> Callers<'a> {
             .replace("{channel}", &shop.channel)
             .replace("{group}", &shop.group)
             .replace("{org}", &shop.org)
+            .replace("{webhook}", &shop.webhook)
             .replace("{key}", &shop.api_key);
         let nobody = uuid::Uuid::new_v4().to_string();
         let user = if operation == "deleteUser" { &nobody } else { &self.ids["owner"].0 };
@@ -221,7 +263,11 @@ impl<'a> Callers<'a> {
             "updateUser" => json!({"metadata": {}}),
             "changePassword" => json!({"old_password": "not the password", "password": PASSWORD}),
             "createThings" | "createChannels" => json!([{"name": "new"}]),
-            "updateThing" | "updateChannel" | "updateGroup" | "updateOrg" | "createGroup" | "createOrg" => json!({"name": "new"}),
+            "updateThing" | "updateChannel" | "updateGroup" | "updateOrg" | "createGroup" | "createOrg" => {
+                json!({"name": "new"})
+            }
+            "updateWebhook" => json!({"name": "new"}),
+            "createWebhooks" => json!([{"name": "new", "format": "senml", "url": "https://b.example/"}]),
             "connect" => spare,
             "disconnect" => json!({"thing_ids": [shop.thing], "channel_ids": [shop.channel]}),
             "assignToGroup" => json!({"members": [shop.spare_thing]}),
@@ -278,7 +324,11 @@ async fn everyone_is_answered_by_what_it_may_do_and_no_refusal_changes_anything(
             if status != wanted {
                 wrong.push(format!("{name} by {caller}: {} and not {wanted}", status.as_u16()));
             } else if wanted >= 400 {
-                assert_eq!(callers.seen(&shop).await, before, "{name} by {caller} was refused, and changed something");
+                assert_eq!(
+                    callers.seen(&shop).await,
+                    before,
+                    "{name} by {caller} was refused, and changed something"
+                );
             }
             if status.is_success() && operation.method != "get" {
                 shop = callers.shop().await;
@@ -318,13 +368,23 @@ async fn things_publish_and_read_where_they_are_connected_and_users_read_what_th
     }
     let org = format!("/audit?org={}", shop.org);
     for (user, [reads, audits, audits_org]) in USERS.into_iter().zip([
-        [404, 403, 404], [404, 403, 404], [404, 403, 403], [404, 403, 403], [404, 403, 200], [200, 403, 200], [200, 200, 200],
+        [404, 403, 404],
+        [404, 403, 404],
+        [404, 403, 403],
+        [404, 403, 403],
+        [404, 403, 200],
+        [200, 403, 200],
+        [200, 200, 200],
     ]) {
         let credential = callers.credential(user);
         assert_eq!(callers.send("post", &publish, &credential, &pack).await, 401, "{user} publishes");
         assert_eq!(callers.send("get", &read, &credential, &Value::Null).await, reads, "{user} reads");
         assert_eq!(callers.send("get", "/audit", &credential, &Value::Null).await, audits, "{user} audits");
-        assert_eq!(callers.send("get", &org, &credential, &Value::Null).await, audits_org, "{user} audits the org");
+        assert_eq!(
+            callers.send("get", &org, &credential, &Value::Null).await,
+            audits_org,
+            "{user} audits the org"
+        );
     }
     assert_eq!(callers.seen(&shop).await, before, "what was refused changed nothing");
     let own = format!("Thing {}", shop.key);
