@@ -4,7 +4,7 @@
 CARGO ?= cargo
 CONTRACT ?= ../shared/contract/seed_contract.py
 # The sections of the contract that this version implements.
-CONTRACT_SECTIONS = users things channels connect access messages orgs groups policies keys
+CONTRACT_SECTIONS = users things channels connect access messages orgs groups policies keys webhooks
 # The tests that need real engines; `cargo test` by itself leaves them out.
 ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-outbound/engines,thalweg-service/engines,thalweg-store/engines
 # Where cargo builds to.

@@ -25,6 +25,11 @@ impl Caller {
     pub(crate) fn scope(&self) -> Scope {
         if self.is_admin { Scope::All } else { Scope::Reach(self.user) }
     }
+
+    /// Whether it may do what only the owner of an entity may, such as having its records delivered to a webhook.
+    pub(crate) fn owns(&self, owner: UserId) -> Result<(), Denied> {
+        if self.is_admin || self.user == owner { Ok(()) } else { Err(Denied::Forbidden) }
+    }
 }
 
 /// What a decision is about.

@@ -39,6 +39,10 @@ pub(crate) struct Assignable<E>(pub(crate) E);
 #[derive(Debug)]
 pub(crate) struct Deletable<E>(pub(crate) E);
 
+/// An entity that is the caller's own, or whose owner the caller may stand in for: an admin.
+#[derive(Debug)]
+pub(crate) struct Owned<E>(pub(crate) E);
+
 /// What has an owner and an id in a path.
 pub(crate) trait Entity: Sized + Send + Sync {
     /// What it is called, and the path parameter that holds its id.
@@ -202,6 +206,17 @@ impl<E: Entity> FromRequestParts<ControlPlane> for Readable<E> {
     async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
         let (entity, rights) = proven(parts, app, Action::Read).await?;
         Ok(Self { entity, rights })
+    }
+}
+
+impl<E: Entity> FromRequestParts<ControlPlane> for Owned<E> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &ControlPlane) -> Result<Self, ApiError> {
+        let (entity, _): (E, Rights) = proven(parts, app, Action::Read).await?;
+        let caller = Caller::from_request_parts(parts, app).await?;
+        caller.owns(entity.owner()).map_err(|denied| refuse(denied, E::NAME))?;
+        Ok(Self(entity))
     }
 }
 

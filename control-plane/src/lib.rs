@@ -1,6 +1,6 @@
-//! Users, orgs, groups, things, channels, connections, policies, keys, and the access they give.
+//! Users, orgs, groups, things, channels, connections, policies, keys, and the access they give; webhooks, and their delivery.
 //!
-//! Owns the registry: everything that is known of who may do what. It never sees a record; of the store it asks to purge what
+//! Owns the registry: everything that is known of who may do what. But for [`delivery`], which is a role of its own, it never sees a record; of the store it asks to purge what
 //! belonged to an entity that is gone, and to delete what has expired. Other services ask it through [`Authority`], and are told
 //! of changes through a [feed](service::feed); an answered change is in force, or within a second in other processes.
 
@@ -11,6 +11,7 @@ mod author;
 mod authority;
 mod background;
 mod caller;
+pub mod delivery;
 mod email;
 mod entity;
 mod fields;
@@ -44,6 +45,7 @@ pub use secrets::{BadSealingSecret, SealingSecret, TokenSecrets};
 pub use service::secrets::BadSecrets as BadTokenSecrets;
 
 use crate::attempts::Attempts;
+use crate::delivery::{Courier, DeliveryConfig};
 use crate::password::Hashing;
 use crate::registry::Registry;
 use crate::relay::Relay;
@@ -52,6 +54,8 @@ use crate::tokens::Tokens;
 
 /// Lists that are filtered by metadata at a time: each reads up to 100,000 rows, and look-ups of access must not wait.
 const METADATA_LISTS_MAX: usize = 2;
+/// Test deliveries at a time: an endpoint may take long.
+const WEBHOOK_TESTS_MAX: usize = 16;
 
 /// What it says of its routes.
 pub fn described() -> openapi::Part {
@@ -63,17 +67,20 @@ pub fn described() -> openapi::Part {
 pub struct ControlPlane(Arc<Inner>);
 
 struct Inner {
-    registry: Registry,
+    registry: Arc<Registry>,
     store: Arc<dyn Store>,
     relay: Relay,
     tokens: Tokens,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     hashing: Hashing,
     attempts: Attempts,
     metadata_lists: Semaphore,
     purge_asked: Notify,
     sweep_asked: Notify,
     key_end_set: Notify,
+    deliveries_asked: Arc<Notify>,
+    webhook_tests: Semaphore,
+    courier: Courier,
     metrics: ControlPlaneMetrics,
 }
 
@@ -86,10 +93,20 @@ impl std::fmt::Debug for Inner {
 impl ControlPlane {
     fn assemble(
         registry: Registry,
-        Parts { feed, store, metrics }: Parts,
+        Parts { feed, store, metrics, delivery_metrics }: Parts,
         tokens: Tokens,
         sealer: Sealer,
+        deliveries: DeliveryConfig,
     ) -> Self {
+        let (registry, sealer) = (Arc::new(registry), Arc::new(sealer));
+        let asked = Arc::new(Notify::new());
+        let courier = Courier::new(
+            Arc::clone(&registry),
+            Arc::clone(&sealer),
+            deliveries,
+            delivery_metrics,
+            Arc::clone(&asked),
+        );
         Self(Arc::new(Inner {
             registry,
             store,
@@ -102,6 +119,9 @@ impl ControlPlane {
             purge_asked: Notify::new(),
             sweep_asked: Notify::new(),
             key_end_set: Notify::new(),
+            deliveries_asked: asked,
+            webhook_tests: Semaphore::new(WEBHOOK_TESTS_MAX),
+            courier,
             metrics,
         }))
     }
@@ -114,6 +134,11 @@ impl ControlPlane {
     /// What the rest of the pipeline asks.
     pub fn authority(&self) -> Arc<dyn Authority> {
         Arc::new(self.clone())
+    }
+
+    /// What delivers to webhooks on this registry, for a process that does.
+    pub fn courier(&self) -> &Courier {
+        &self.0.courier
     }
 
     /// A key for another purpose, derived from this installation's sealing secret: the same after every start.
@@ -185,5 +210,17 @@ impl ControlPlane {
 
     fn key_end_set(&self) -> &Notify {
         &self.0.key_end_set
+    }
+
+    fn deliveries_asked(&self) -> &Notify {
+        &self.0.deliveries_asked
+    }
+
+    fn webhook_tests(&self) -> &Semaphore {
+        &self.0.webhook_tests
+    }
+
+    fn outbound_guard(&self) -> &outbound::Guard {
+        self.0.courier.guard()
     }
 }

@@ -17,6 +17,7 @@ use sqlx::migrate::MigrateError;
 use store::Store;
 
 use crate::ControlPlane;
+use crate::delivery::{Courier, DeliveryConfig, DeliveryMetrics};
 use crate::email::Email;
 use crate::metadata::Metadata;
 use crate::metrics::ControlPlaneMetrics;
@@ -46,6 +47,8 @@ pub struct Config {
     /// Password of that admin. Only the first start looks at it. In a directory a random one is made where none is given; on a
     /// server that several processes start on, one has to be.
     pub admin_password: Option<Password>,
+    /// How deliveries to webhooks are made, where this process makes them, and which endpoints they may have.
+    pub deliveries: DeliveryConfig,
 }
 
 /// Where the registry is, and with which secrets.
@@ -77,6 +80,7 @@ impl Config {
             registry: RegistryConfig::Directory { directory, token_secrets: None },
             admin_email,
             admin_password,
+            deliveries: DeliveryConfig::default(),
         }
     }
 }
@@ -90,6 +94,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What it measures.
     pub metrics: ControlPlaneMetrics,
+    /// What its deliveries measure.
+    pub delivery_metrics: DeliveryMetrics,
 }
 
 impl fmt::Debug for Parts {
@@ -184,7 +190,9 @@ impl ControlPlane {
         feed: Arc<dyn ChangePublisher>,
         store: Arc<dyn Store>,
     ) -> Result<(Self, FirstStart), OpenError> {
-        Self::open_with(config, Parts { feed, store, metrics: ControlPlaneMetrics::default() }).await
+        let metrics = ControlPlaneMetrics::default();
+        Self::open_with(config, Parts { feed, store, metrics, delivery_metrics: DeliveryMetrics::default() })
+            .await
     }
 
     /// [`ControlPlane::open`] of one that measures what it does.
@@ -203,7 +211,7 @@ impl ControlPlane {
                 (registry, sealer, Tokens::new(token_secrets.as_slice()))
             }
         };
-        let app = Self::assemble(registry, parts, tokens, sealer);
+        let app = Self::assemble(registry, parts, tokens, sealer, config.deliveries.clone());
         let first_start = app.create_admin(&config).await?;
         app.relay().publish(app.registry()).await.map_err(published)?;
         app.registry().tidy_outbox().await.map_err(asked)?;
@@ -233,6 +241,23 @@ impl ControlPlane {
         };
         self.registry().create_first_user(admin, clock::unix_micros()).await.map_err(asked)?;
         Ok(FirstStart { random_password })
+    }
+}
+
+impl Courier {
+    /// Opens what delivers, on a registry that control planes share, for a process that is none of them.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    pub async fn open(
+        url: &PostgresUrl,
+        sealing_secret: &SealingSecret,
+        config: DeliveryConfig,
+        metrics: DeliveryMetrics,
+    ) -> Result<Self, OpenError> {
+        let registry = Registry::connect(url).await.map_err(|error| connected(error, url))?;
+        let sealer = check_sealer(&registry, sealing_secret, || OpenError::GivenSealingSecret).await?;
+        Ok(Self::new(Arc::new(registry), Arc::new(sealer), config, metrics, Arc::default()))
     }
 }
 

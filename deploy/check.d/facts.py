@@ -2,7 +2,7 @@
 
 import re
 
-ROLES = ("control-plane", "ingest", "reader", "writer")
+ROLES = ("control-plane", "ingest", "reader", "webhooks", "writer")
 PORT = 8080
 INTERNAL_PORT = 8081
 LIVE, READY = "/livez", "/readyz"
@@ -38,7 +38,7 @@ def needs(root):
     """Keys of the settings that each role can't do without, from where the program itself looks."""
     text = (root / "thalweg/src/config/check.rs").read_text()
     found = {role: set() for role in ROLES}
-    for key, roles in re.findall(r'\(\s*"([a-z_]+)",\s*[^\[()]*(?:\(\))?,\s*\[([^\]]+)\],?\s*\)', text):
+    for key, roles in re.findall(r'\(\s*"([a-z_]+)",\s*[^\[()]*(?:\(\))?,\s*&?\[([^\]]+)\],?\s*\)', text):
         for role in re.findall(r"\((\w+)\)", roles):
             found[re.sub(r"(?<!^)(?=[A-Z])", "-", role).lower()].add(key)
     assert found["writer"] and len(found["control-plane"]) > 4, "check.rs has no needs of roles that this check finds"

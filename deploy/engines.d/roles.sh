@@ -12,12 +12,13 @@ secret() { python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.uran
 
 # What no role is given but those that need it: each runs alone with only its own connections.
 OWN_SETTINGS=(KAFKA_BROKERS CQL_NODES POSTGRES_URL INTERNAL_SECRET CONTROL_PLANE_URL TOKEN_SECRET SEALING_SECRET ADMIN_PASSWORD
-    INTERNAL_LISTEN)
+    INTERNAL_LISTEN WEBHOOKS_ALLOW_PRIVATE)
 declare -A NEEDS=(
     [ingest]='KAFKA_BROKERS INTERNAL_SECRET CONTROL_PLANE_URL'
     [writer]='KAFKA_BROKERS CQL_NODES'
     [reader]='CQL_NODES INTERNAL_SECRET CONTROL_PLANE_URL'
-    [control-plane]='KAFKA_BROKERS CQL_NODES POSTGRES_URL INTERNAL_SECRET TOKEN_SECRET SEALING_SECRET ADMIN_PASSWORD INTERNAL_LISTEN'
+    [control-plane]='KAFKA_BROKERS CQL_NODES POSTGRES_URL INTERNAL_SECRET TOKEN_SECRET SEALING_SECRET ADMIN_PASSWORD INTERNAL_LISTEN WEBHOOKS_ALLOW_PRIVATE'
+    [webhooks]='KAFKA_BROKERS POSTGRES_URL SEALING_SECRET WEBHOOKS_ALLOW_PRIVATE'
 )
 
 # Folders and settings of all of them. What the environment gives goes before what is made up here.
@@ -28,7 +29,7 @@ roles_prepare() {
     : "${THALWEG_TRUSTED_PROXIES:=127.0.0.0/8}" "${THALWEG_KAFKA_REPLICATION:=$nodes}" "${THALWEG_CQL_REPLICAS:=$nodes}"
     : "${THALWEG_KAFKA_IN_SYNC_MIN:=$((nodes / 2 + 1))}" "${THALWEG_ADMIN_PASSWORD:=12345678}"
     : "${THALWEG_INTERNAL_SECRET:=cluster:$(secret)}" "${THALWEG_TOKEN_SECRET:=cluster:$(secret)}"
-    : "${THALWEG_SEALING_SECRET:=$(secret)}"
+    : "${THALWEG_SEALING_SECRET:=$(secret)}" "${THALWEG_WEBHOOKS_ALLOW_PRIVATE:=true}"
     THALWEG_CONTROL_PLANE_URL=$urls
     local ports=("${internal[@]:each}")
     for role in "${ROLES[@]}"; do
@@ -78,11 +79,14 @@ control-plane_ready() { role_ready "$1"; }
 writer_ready() { role_ready "$1"; }
 ingest_ready() { role_ready "$1"; }
 reader_ready() { role_ready "$1"; }
+webhooks_ready() { role_ready "$1"; }
 control-plane_signal() { echo TERM; }
 writer_signal() { echo TERM; }
 ingest_signal() { echo TERM; }
 reader_signal() { echo TERM; }
+webhooks_signal() { echo TERM; }
 control-plane_killed() { :; }
 writer_killed() { :; }
 ingest_killed() { :; }
 reader_killed() { :; }
+webhooks_killed() { :; }

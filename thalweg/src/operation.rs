@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use control_plane::ControlPlane;
+use control_plane::delivery::Courier;
 use domain::ReceivedAt;
 use instruments::{Family, Gauge, Instrument as _, ProcessMetrics, Registry, declare, label};
 use log::{EmbeddedLog, Log};
@@ -121,6 +122,14 @@ impl Operation {
         let writer = writer.clone();
         self.check("writer", move || {
             let problem = writer.problem(ReceivedAt::from_micros(clock::unix_micros()));
+            async move { problem.map_or(Ok(()), Err) }
+        });
+    }
+
+    pub(crate) fn watch_deliveries(&mut self, courier: &Courier) {
+        let status = courier.status();
+        self.check("webhooks", move || {
+            let problem = status.problem(ReceivedAt::from_micros(clock::unix_micros()));
             async move { problem.map_or(Ok(()), Err) }
         });
     }

@@ -13,25 +13,30 @@ mod page;
 mod policies;
 mod things;
 mod users;
+mod webhooks;
 
-use axum::extract::DefaultBodyLimit;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use domain::limits::API_BODY_BYTES_MAX;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use openapi::Routes;
+use serde_json::Value;
+use service::extract::{ApiJson, late_body};
 use service::server::method_not_allowed;
 use service::telemetry::Chain;
 use service::{ApiError, request_id};
 
 use crate::ControlPlane;
+use crate::fields::Fields;
 use crate::registry::RegistryError;
 use crate::registry::listing::{ListError, METADATA_EXAMINED_MAX};
 use crate::registry::things::CreateError;
 use crate::registry::users::CreateUserError;
 use crate::relay::RelayError;
 
-/// What browsers are told on answers about users and tokens, as the reference prints it.
+/// What browsers are told on answers about users, tokens and webhooks, as the reference prints it.
 const USER_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000; includeSubdomains")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -73,7 +78,7 @@ pub(crate) fn routes() -> Routes<ControlPlane> {
         .map(|entities| {
             entities.layer(map_response(async |answer: Response| with_headers(answer, ENTITY_HEADERS)))
         });
-    let all = users.merge(entities).schemas(described::shapes::all());
+    let all = users.merge(of_webhooks()).merge(entities).schemas(described::shapes::all());
     let all = described::TAGS.into_iter().fold(all, |all, (name, about)| all.tag(name, about));
     all.map(|all| all.layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX)))
 }
@@ -111,6 +116,28 @@ fn of_things() -> Routes<ControlPlane> {
         .post("/identify/channels/{channel}/access-by-id", identify::access_by_id, described::access_by_id())
 }
 
+/// Webhooks of things.
+fn of_webhooks() -> Routes<ControlPlane> {
+    use described::webhooks as described;
+    Routes::default()
+        .post("/webhooks/{thing}", webhooks::create, described::create())
+        .get("/webhooks/{thing}", webhooks::list, described::list_all())
+        .get("/webhooks/{thing}/{webhook}", webhooks::view, described::view())
+        .put("/webhooks/{thing}/{webhook}", webhooks::update, described::update())
+        .delete("/webhooks/{thing}/{webhook}", webhooks::delete, described::delete())
+        .post("/webhooks/{thing}/{webhook}/enable", webhooks::enable, described::enable())
+        .post("/webhooks/{thing}/{webhook}/disable", webhooks::disable, described::disable())
+        .post("/webhooks/{thing}/{webhook}/secret", webhooks::rotate, described::rotate())
+        .post("/webhooks/{thing}/{webhook}/test", webhooks::test, described::test())
+        .get("/webhooks/{thing}/{webhook}/deliveries", webhooks::deliveries, described::deliveries())
+        .post("/webhooks/{thing}/{webhook}/replay", webhooks::replay, described::replay())
+        .map(|webhooks| {
+            webhooks
+                .method_not_allowed_fallback(method_not_allowed)
+                .layer(map_response(async |answer: Response| with_headers(answer, USER_HEADERS)))
+        })
+}
+
 /// Groups and orgs.
 fn of_circles() -> Routes<ControlPlane> {
     use described::circles as described;
@@ -146,6 +173,22 @@ fn with_headers<const N: usize>(mut answer: Response, headers: [(HeaderName, Hea
 /// An answer without a body. It names a content type all the same, as the reference prints it.
 fn empty(status: StatusCode) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")]).into_response()
+}
+
+/// A JSON object, if there is a body at all.
+async fn optional_body(request: Request) -> Result<Option<Fields>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
+    let body = body.map_err(|rejection| {
+        late_body(&rejection)
+            .unwrap_or_else(|| ApiError::too_large("the body is larger than this endpoint takes"))
+    })?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let whole = Request::from_parts(parts, Body::from(body));
+    let ApiJson(body) = ApiJson::<Value>::from_request(whole, &()).await?;
+    Fields::one(body).map(Some)
 }
 
 /// Where a new entity is.

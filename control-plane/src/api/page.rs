@@ -134,7 +134,14 @@ pub(super) fn limit(text: Option<&str>) -> Result<i64, ApiError> {
     number(text, "limit", PAGE_DEFAULT, 1, PAGE_MAX)
 }
 
-fn number(text: Option<&str>, field: &str, default: i64, min: i64, max: i64) -> Result<i64, ApiError> {
+/// A number within bounds. Out of range is refused, not clamped.
+pub(super) fn number(
+    text: Option<&str>,
+    field: &str,
+    default: i64,
+    min: i64,
+    max: i64,
+) -> Result<i64, ApiError> {
     let Some(text) = text else { return Ok(default) };
     match text.parse() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),

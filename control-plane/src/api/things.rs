@@ -3,20 +3,19 @@
 use std::collections::HashSet;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use domain::key::KEY_RANDOM_BYTES;
 use domain::{ThingId, ThingKey};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
-use service::extract::{ApiJson, ApiQuery, late_body};
+use service::extract::{ApiJson, ApiQuery};
 use service::{ApiError, clock};
 use uuid::Uuid;
 
-use super::empty;
 use super::page::{ListParams, PageFields};
+use super::{empty, optional_body};
 use crate::ControlPlane;
 use crate::access::{Caller, Rights, Tie, What};
 use crate::author::Author;
@@ -190,18 +189,7 @@ pub(super) async fn replace_key(
 
 /// The body may be left out.
 async fn overlap(request: Request) -> Result<i64, ApiError> {
-    let (parts, body) = request.into_parts();
-    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let body = body.map_err(|rejection| {
-        late_body(&rejection)
-            .unwrap_or_else(|| ApiError::too_large("the body is larger than this endpoint takes"))
-    })?;
-    if body.is_empty() {
-        return Ok(0);
-    }
-    let ApiJson(body) =
-        ApiJson::<Value>::from_request(Request::from_parts(parts, Body::from(body)), &()).await?;
-    let mut fields = Fields::one(body)?;
+    let Some(mut fields) = optional_body(request).await? else { return Ok(0) };
     if fields.value("key").is_some() {
         return Err(fields.wrong("key", "is made by the server: leave it out"));
     }

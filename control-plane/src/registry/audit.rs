@@ -86,6 +86,16 @@ deeds! {
     /// On a thing, granted to the other one, a user; on what is no entity, without an entity.
     PolicyAdd = "policy.add" of Some(Kind::Thing),
     PolicyTake = "policy.take" of Some(Kind::Thing),
+    /// Of a thing; the other one is the webhook.
+    WebhookCreate = "webhook.create" of Some(Kind::Thing),
+    WebhookUpdate = "webhook.update" of Some(Kind::Thing),
+    WebhookEnable = "webhook.enable" of Some(Kind::Thing),
+    WebhookDisable = "webhook.disable" of Some(Kind::Thing),
+    /// It got another secret.
+    WebhookSecret = "webhook.secret" of Some(Kind::Thing),
+    /// What was given up is tried again.
+    WebhookReplay = "webhook.replay" of Some(Kind::Thing),
+    WebhookDelete = "webhook.delete" of Some(Kind::Thing),
 }
 
 impl Deed {

@@ -10,6 +10,7 @@ pub(crate) mod changes;
 pub(crate) mod channels;
 pub(crate) mod circles;
 pub(crate) mod connections;
+pub(crate) mod deliveries;
 mod engine;
 pub(crate) mod entities;
 pub(crate) mod groups;
@@ -22,6 +23,7 @@ mod sqlite;
 pub(crate) mod things;
 pub(crate) mod ties;
 pub(crate) mod users;
+pub(crate) mod webhooks;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -10,6 +10,7 @@ use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist
 use super::listing::{ListError, ListQuery, Within, load};
 use super::sql::{SqlBuilder, sql};
 use super::ties::ties;
+use super::webhooks::delete_webhooks_of_thing;
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
 use crate::access::Tie;
 use crate::author::Author;
@@ -202,6 +203,7 @@ impl Registry {
         let mut tx = self.begin(by).await?;
         let id = thing.as_uuid();
         record(&mut tx, Deed::ThingDelete, &[Done::to(id)]).await?;
+        delete_webhooks_of_thing(&mut tx, id).await?;
         sql("DELETE FROM connections WHERE thing_id = $1").bind(id).execute(&mut tx).await?;
         sql("DELETE FROM thing_keys WHERE thing_id = $1").bind(id).execute(&mut tx).await?;
         let deleted: Option<(Uuid, i64, i64)> =

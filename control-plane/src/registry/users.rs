@@ -8,6 +8,7 @@ use super::audit::{Deed, Done, record};
 use super::entities::{Kind, Numbered, Scope, delist, enlist, hand_over};
 use super::listing::{ListError, ListQuery, Within, load, select_in};
 use super::sql::sql;
+use super::webhooks::delete_webhooks_of_user;
 use super::{Registry, RegistryError, Tx};
 use crate::access::Role;
 use crate::author::Author;
@@ -233,6 +234,7 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         let mut tx = self.begin(by).await?;
         record(&mut tx, Deed::UserDelete, &[Done::with(user.as_uuid(), heir.as_uuid())]).await?;
+        delete_webhooks_of_user(&mut tx, user).await?;
         for kind in [Kind::Thing, Kind::Channel] {
             hand_over(&mut tx, kind, user, heir).await?;
         }

@@ -126,6 +126,20 @@ async fn each_change_is_told_once_by_who_made_it() {
         deed(&admin, "policy.take", "", b, "member on authorities"),
     ]);
 
+    let webhooks = format!("/webhooks/{thing}");
+    let hook = json!({"name": "w", "format": "json", "url": "https://a.example/"});
+    world.post(&webhooks, t, hook).await.is(201);
+    let made = world.get(&webhooks, t).await.is(200).json();
+    let webhook = made["webhooks"][0]["id"].as_str().unwrap();
+    let path = format!("{webhooks}/{webhook}");
+    world.put(&path, t, json!({"name": "v"})).await.is(200);
+    for what in ["disable", "enable", "secret", "replay"] {
+        world.post(&format!("{path}/{what}"), t, Value::Null).await.is(200);
+    }
+    world.delete(&path, t).await.is(204);
+    let deeds = ["create", "update", "disable", "enable", "secret", "replay", "delete"];
+    wanted.extend(deeds.map(|what| deed(a, &format!("webhook.{what}"), &thing, webhook, "")));
+
     for path in [
         format!("/things/{thing}"),
         format!("/channels/{channel}"),

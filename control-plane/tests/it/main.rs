@@ -11,6 +11,8 @@ mod circles;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod deliveries;
+#[cfg(test)]
 mod feed;
 #[cfg(test)]
 mod format;
@@ -38,5 +40,7 @@ mod site;
 mod things;
 #[cfg(test)]
 mod users;
+#[cfg(test)]
+mod webhooks;
 #[cfg(test)]
 mod world;

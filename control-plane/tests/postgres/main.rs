@@ -21,6 +21,8 @@ mod channels;
 mod circles;
 #[path = "../it/connections.rs"]
 mod connections;
+#[path = "../it/deliveries.rs"]
+mod deliveries;
 #[path = "../it/feed.rs"]
 mod feed;
 #[path = "../it/internal.rs"]
@@ -41,6 +43,8 @@ mod retention;
 mod things;
 #[path = "../it/users.rs"]
 mod users;
+#[path = "../it/webhooks.rs"]
+mod webhooks;
 #[path = "../it/world.rs"]
 mod world;
 

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tempfile::TempDir;
+use thalweg_control_plane::delivery::DeliveryConfig;
 use thalweg_control_plane::{Config, PostgresUrl, RegistryConfig, SealingSecret, TokenSecrets};
 use uuid::Uuid;
 
@@ -101,6 +102,7 @@ impl Site {
             },
             admin_email: ADMIN.parse().unwrap(),
             admin_password: Some(PASSWORD.parse().unwrap()),
+            deliveries: DeliveryConfig::default(),
         }
     }
 

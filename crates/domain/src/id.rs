@@ -103,6 +103,11 @@ id! {
 }
 
 id! {
+    /// Where a thing's records are delivered to.
+    WebhookId
+}
+
+id! {
     /// Things and the users who look after them.
     GroupId
 }

@@ -17,7 +17,7 @@ pub mod time;
 pub use access::{Action, Denied, Grant};
 pub use channel::{BucketWidth, ChannelProfile, Retention};
 pub use entry::{Entry, Lane, Position, Protocol};
-pub use id::{ApiKeyId, ChannelId, GroupId, OrgId, ThingId, UserId};
+pub use id::{ApiKeyId, ChannelId, GroupId, OrgId, ThingId, UserId, WebhookId};
 pub use key::{KeyDigest, ThingKey};
 pub use record::{Record, Value};
 pub use subtopic::Subtopic;

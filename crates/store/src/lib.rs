@@ -5,6 +5,7 @@
 mod contract;
 pub mod cql;
 pub mod embedded;
+mod message;
 pub mod planner;
 #[cfg(feature = "testing")]
 pub mod suite;
@@ -16,4 +17,5 @@ pub use contract::{
 };
 pub use cql::{CqlConfig, CqlConsistency, CqlStore, KeyspaceName, NotAConsistency, NotAKeyspace};
 pub use embedded::{EmbeddedConfig, EmbeddedStore};
+pub use message::Messages;
 pub use tally::{Seek, Tally, Wants};

@@ -19,7 +19,7 @@ pub(crate) struct Cluster {
     #[arg(long, env = "THALWEG_ROLE", value_enum, value_delimiter = ',', value_name = "ROLES")]
     pub(crate) role: Vec<Role>,
 
-    /// Kafka: addresses of some of the brokers. For the roles ingest, writer and control-plane.
+    /// Kafka: addresses of some of the brokers. For the roles ingest, writer, control-plane and webhooks.
     #[arg(long, env = "THALWEG_KAFKA_BROKERS", value_delimiter = ',', value_name = "ADDRESSES")]
     pub(crate) kafka_brokers: Vec<String>,
 
@@ -67,12 +67,12 @@ pub(crate) struct Cluster {
     pub(crate) cql_password: Option<SecretString>,
 
     /// PostgreSQL: `postgres://user:password@host:port/database` of the registry; `?sslmode=verify-full` and the like are
-    /// understood. For the role control-plane.
+    /// understood. For the roles control-plane and webhooks.
     #[arg(long, env = "THALWEG_POSTGRES_URL", hide_env_values = true, hide = true, value_name = "URL")]
     pub(crate) postgres_url: Option<control_plane::PostgresUrl>,
 
-    /// Secret that seals the keys of things in the registry, 32 or more bytes in base64url; all control planes have the same, for
-    /// ever. For the role control-plane.
+    /// Secret that seals the keys of things and the secrets of webhooks in the registry, 32 or more bytes in base64url; all
+    /// processes that have it have the same, for ever. For the roles control-plane and webhooks.
     #[arg(long, env = "THALWEG_SEALING_SECRET", hide_env_values = true, hide = true, value_name = "SECRET")]
     pub(crate) sealing_secret: Option<control_plane::SealingSecret>,
 

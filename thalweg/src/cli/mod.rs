@@ -173,6 +173,11 @@ pub(crate) struct Serve {
     #[arg(long, env = "THALWEG_LOG_RETENTION_AGE", default_value = "7days", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) log_retention_age: Duration,
 
+    /// Whether webhooks may lead to private and loopback addresses, and be without TLS: for tests, and where whoever
+    /// makes webhooks is trusted with the network of this server. In a cluster, for the roles control-plane and webhooks.
+    #[arg(long, env = "THALWEG_WEBHOOKS_ALLOW_PRIVATE")]
+    pub(crate) webhooks_allow_private: bool,
+
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }

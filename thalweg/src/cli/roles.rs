@@ -13,6 +13,8 @@ pub(crate) enum Role {
     Reader,
     /// Keeps users, things, channels, and who may do what.
     ControlPlane,
+    /// Delivers to webhooks what was published.
+    Webhooks,
 }
 
 impl Role {
@@ -23,6 +25,7 @@ impl Role {
             Self::Writer => "writer",
             Self::Reader => "reader",
             Self::ControlPlane => "control-plane",
+            Self::Webhooks => "webhooks",
         }
     }
 }

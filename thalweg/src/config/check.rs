@@ -85,33 +85,33 @@ fn contradictions(settings: &Serve) -> impl Iterator<Item = String> {
 
 /// What a role can't do without.
 fn missing(settings: &Serve) -> impl Iterator<Item = String> {
-    use Role::{ControlPlane, Ingest, Reader, Writer};
+    use Role::{ControlPlane, Ingest, Reader, Webhooks, Writer};
     let Cluster { role: roles, .. } = &settings.cluster;
     let cluster = &settings.cluster;
     let asks_others = |role| if roles.contains(&ControlPlane) { None } else { Some(role) };
-    let needs = [
+    let needs: [(&str, bool, &[Option<Role>]); 7] = [
         (
             "kafka_brokers",
             !cluster.kafka_brokers.is_empty(),
-            [Some(Ingest), Some(Writer), Some(ControlPlane)],
+            &[Some(Ingest), Some(Writer), Some(ControlPlane), Some(Webhooks)],
         ),
-        ("cql_nodes", !cluster.cql_nodes.is_empty(), [Some(Writer), Some(Reader), Some(ControlPlane)]),
-        ("postgres_url", cluster.postgres_url.is_some(), [None, None, Some(ControlPlane)]),
-        ("token_secret", settings.token_secret.is_some(), [None, None, Some(ControlPlane)]),
-        ("sealing_secret", cluster.sealing_secret.is_some(), [None, None, Some(ControlPlane)]),
+        ("cql_nodes", !cluster.cql_nodes.is_empty(), &[Some(Writer), Some(Reader), Some(ControlPlane)]),
+        ("postgres_url", cluster.postgres_url.is_some(), &[Some(ControlPlane), Some(Webhooks)]),
+        ("token_secret", settings.token_secret.is_some(), &[Some(ControlPlane)]),
+        ("sealing_secret", cluster.sealing_secret.is_some(), &[Some(ControlPlane), Some(Webhooks)]),
         (
             "internal_secret",
             cluster.internal_secret.is_some(),
-            [Some(Ingest), Some(Reader), Some(ControlPlane)],
+            &[Some(Ingest), Some(Reader), Some(ControlPlane)],
         ),
         (
             "control_plane_url",
             !cluster.control_plane_url.is_empty(),
-            [asks_others(Ingest), asks_others(Reader), None],
+            &[asks_others(Ingest), asks_others(Reader)],
         ),
     ];
-    let lack = |(key, is_given, needed_by): (&str, bool, [Option<Role>; 3])| {
-        let role = needed_by.into_iter().flatten().find(|role| roles.contains(role)).filter(|_| !is_given)?;
+    let lack = |(key, is_given, needed_by): (&str, bool, &[Option<Role>])| {
+        let role = needed_by.iter().flatten().find(|role| roles.contains(role)).filter(|_| !is_given)?;
         let variable = Settings::defined().iter().find(|setting| setting.key() == key)?.variable().to_owned();
         Some(format!("{key} is missing: the role {} needs it; set {variable}", role.name()))
     };

@@ -17,9 +17,6 @@ use crate::cli::Cli;
 const PREFIX: &str = "THALWEG_";
 /// The variable that names the file of settings.
 pub(crate) const FILE_VARIABLE: &str = "THALWEG_CONFIG";
-/// Variables that tools set for what this version does not do yet: not a slip, and without effect.
-pub(crate) const WITHOUT_EFFECT: [(&str, &str); 1] =
-    [("THALWEG_WEBHOOKS_ALLOW_PRIVATE", "this version has no webhooks")];
 
 /// The variables of a process that concern us.
 #[derive(Debug, Clone, Default)]
@@ -73,18 +70,9 @@ impl Environment {
         }
         self.0
             .iter()
-            .filter(|(name, value)| {
-                !known.contains(name)
-                    && !WITHOUT_EFFECT.iter().any(|(quiet, _)| quiet == name)
-                    && !is_service_link(name, &value.to_string_lossy())
-            })
+            .filter(|(name, value)| !known.contains(name) && !is_service_link(name, &value.to_string_lossy()))
             .map(|(name, _)| unknown(name, &known))
             .collect()
-    }
-
-    /// The variables that are set for what this version does not do, and why they have no effect.
-    pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        WITHOUT_EFFECT.into_iter().filter(|(name, _)| self.0.contains_key(*name))
     }
 }
 
@@ -143,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_platform_sets_and_what_comes_later_is_not_mentioned() {
+    fn what_the_platform_sets_is_not_mentioned() {
         let quiet = [
             ("THALWEG_SERVICE_HOST", "10.0.0.1"),
             ("THALWEG_SERVICE_PORT", "8080"),

@@ -49,7 +49,7 @@ pub(crate) struct Report {
     values: BTreeMap<String, (Option<String>, Source)>,
     /// What a person should know, though it is no error.
     pub(crate) remarks: Vec<String>,
-    /// Variables that are set and do nothing yet, with the reason.
+    /// Variables that are set and do nothing here, with the reason.
     pub(crate) without_effect: Vec<(String, &'static str)>,
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn load(
     let mut report = Report {
         values: BTreeMap::new(),
         remarks: environment.remarks(&settings),
-        without_effect: environment.without_effect().map(|(name, why)| (name.to_owned(), why)).collect(),
+        without_effect: Vec::new(),
     };
     refuse_flags_of_secrets(&settings, leaf(&matches))?;
     let Some(configured) = configured(&cli.command) else { return Ok((cli, report)) };

@@ -2,7 +2,6 @@
 //!
 //! Both are committed as they are printed here, and held equal by a test.
 
-use super::environment::WITHOUT_EFFECT;
 use super::setting::{Setting, Settings};
 use super::show::toml_value;
 
@@ -44,12 +43,7 @@ pub(super) fn wrapped(text: &str, beginning: &str) -> String {
 pub(crate) fn page() -> String {
     let head = "| key in the file | variable | flag | default | unit | meaning |\n| --- | --- | --- | --- | --- | --- |\n";
     let table = Settings::defined().iter().fold(head.to_owned(), |text, setting| text + &row(setting));
-    let quiet = WITHOUT_EFFECT.map(|(name, why)| {
-        format!("- `{name}` is accepted and has no effect: {why}. The log says so once, at the start.")
-    });
-    include_str!("reference.md")
-        .replace("{table}", table.trim_end())
-        .replace("{without_effect}", &quiet.join("\n"))
+    include_str!("reference.md").replace("{table}", table.trim_end())
 }
 
 fn row(setting: Setting<'_>) -> String {

@@ -173,7 +173,9 @@ impl<'a> Setting<'a> {
     /// The argument as its help shows it: with variable and default, and without the values that happen to be set.
     pub(crate) fn explained(self) -> Arg {
         let short = self.0.get_help().map(ToString::to_string).unwrap_or_default();
-        let arg = self.0.clone().env(Resettable::Reset).hide_default_value(true);
+        let arg = self.0.clone().env(Resettable::Reset);
+        // A switch has no value to show.
+        let arg = if self.kind() == Kind::Switch { arg } else { arg.hide_default_value(true) };
         arg.help(format!("{short} {}", self.names().replace('\n', " "))).long_help(format!(
             "{}\n\n{}",
             self.meaning(),

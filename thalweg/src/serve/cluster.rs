@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use control_plane::delivery::{Courier, DeliveryMetrics};
 use control_plane::{ControlPlane, ControlPlaneMetrics, FirstStart, RegistryConfig};
 use ingest::IngestMetrics;
 use log::{KafkaConfig, KafkaLog, Log, LogMetrics};
@@ -18,6 +19,7 @@ use store::{CqlConfig, CqlStore, Store};
 use tokio::net::TcpListener;
 use writer::WriterMetrics;
 
+use super::deliveries;
 use super::node::{Internal, Node};
 use crate::cli::Serve;
 use crate::cli::cluster::Cluster;
@@ -34,7 +36,7 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
     let has = |role| cluster.role.contains(&role);
     let mut operation = Operation::new();
     let registry = operation.registry.clone();
-    let log = match has(Role::Ingest) || has(Role::Writer) {
+    let log = match has(Role::Ingest) || has(Role::Writer) || has(Role::Webhooks) {
         true => Some(log(settings, LogMetrics::register(&registry)).await?),
         false => None,
     };
@@ -89,11 +91,16 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
         }
         _ => None,
     };
+    let courier = match has(Role::Webhooks) {
+        true => Some(open_courier(settings, control_plane.as_ref(), &mut operation).await?),
+        false => None,
+    };
     Ok(Node {
         operation,
         ingest,
         reader,
         writer,
+        courier,
         control_plane,
         internal,
         log,
@@ -155,16 +162,38 @@ async fn open_control_plane(
         registry,
         admin_email: settings.admin_email.clone(),
         admin_password: settings.admin_password.clone(),
+        deliveries: deliveries(settings),
     };
     let parts = control_plane::Parts {
         feed: Arc::new(feed),
         store: Arc::clone(store),
         metrics: ControlPlaneMetrics::register(&operation.registry),
+        delivery_metrics: DeliveryMetrics::register(&operation.registry),
     };
     let (control_plane, first_start) =
         ControlPlane::open_with(config, parts).await.context("can't open the registry")?;
     operation.watch_registry(&control_plane);
     Ok((control_plane, first_start))
+}
+
+/// What delivers: on the control plane's own connections, where this process is one.
+async fn open_courier(
+    settings: &Serve,
+    control_plane: Option<&ControlPlane>,
+    operation: &mut Operation,
+) -> anyhow::Result<Courier> {
+    let courier = match control_plane {
+        Some(control_plane) => control_plane.courier().clone(),
+        None => {
+            let url = given(settings.cluster.postgres_url.clone())?;
+            let secret = given(settings.cluster.sealing_secret.clone())?;
+            let metrics = DeliveryMetrics::register(&operation.registry);
+            let courier = Courier::open(&url, &secret, deliveries(settings), metrics).await;
+            courier.context("can't open the registry")?
+        }
+    };
+    operation.watch_deliveries(&courier);
+    Ok(courier)
 }
 
 fn remote_authority(cluster: &Cluster, operation: &mut Operation) -> anyhow::Result<Arc<dyn Authority>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use control_plane::delivery::DeliveryMetrics;
 use control_plane::{ControlPlane, ControlPlaneMetrics, RegistryConfig};
 use domain::{Position, ReceivedAt};
 use ingest::IngestMetrics;
@@ -21,6 +22,7 @@ use store::{EmbeddedStore, Store};
 use tokio_util::sync::CancellationToken;
 use writer::WriterMetrics;
 
+use super::deliveries;
 use super::node::Node;
 use crate::cli::Serve;
 use crate::exit::Step;
@@ -46,11 +48,13 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
         },
         admin_email: settings.admin_email.clone(),
         admin_password: settings.admin_password.clone(),
+        deliveries: deliveries(settings),
     };
     let parts = control_plane::Parts {
         feed: Arc::clone(&feed) as _,
         store: Arc::clone(&store),
         metrics: ControlPlaneMetrics::register(&registry),
+        delivery_metrics: DeliveryMetrics::register(&registry),
     };
     let (control_plane, first_start) = ControlPlane::open_with(config, parts)
         .await
@@ -68,6 +72,8 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
     operation.watch_store(&store);
     operation.watch_registry(&control_plane);
     operation.watch_writer(&writer.status);
+    let courier = control_plane.courier().clone();
+    operation.watch_deliveries(&courier);
     operation.watch_access(&access);
     Ok(Node {
         ingest: Some(ingest::Parts {
@@ -83,6 +89,7 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
             metrics: ReaderMetrics::register(&registry),
         }),
         writer: Some(writer),
+        courier: Some(courier),
         upkeep: vec![Box::new(|stop| Box::pin(retain(embedded_log, stop)))],
         control_plane: Some(control_plane),
         internal: None,

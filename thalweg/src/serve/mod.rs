@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use control_plane::delivery::DeliveryConfig;
 use log::{Log, LogMetrics};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,11 @@ pub(crate) async fn run_and_tell(
     let welcome =
         |first_start: &control_plane::FirstStart| welcome(address, &settings, first_start.random_password());
     node.run(&settings, listener, shutdown, welcome).await
+}
+
+/// How deliveries to webhooks are made.
+fn deliveries(settings: &Serve) -> DeliveryConfig {
+    DeliveryConfig { allow_private: settings.webhooks_allow_private, ..DeliveryConfig::default() }
 }
 
 /// A log without a server, and what keeps others from it meanwhile.

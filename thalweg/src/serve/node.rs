@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
+use control_plane::delivery::Courier;
 use control_plane::{ControlPlane, FirstStart};
 use domain::senml::PackLimits;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use log::Log;
 use service::health;
@@ -32,6 +34,8 @@ pub(super) struct Node {
     pub(super) ingest: Option<ingest::Parts>,
     pub(super) reader: Option<reader::Parts>,
     pub(super) writer: Option<writer::Parts>,
+    /// Delivers what is on the log.
+    pub(super) courier: Option<Courier>,
     pub(super) control_plane: Option<ControlPlane>,
     pub(super) internal: Option<Internal>,
     /// Closed last, when nothing appends any more.
@@ -71,7 +75,8 @@ impl Node {
         }
         upkeep.spawn(rates.run(background.clone()));
         upkeep.spawn(service::metrics::upkeep(self.operation.registry.clone(), background.clone()));
-        let mut writer = Writer::start(self.writer.take(), &background);
+        let mut writer = Worker::of_writer(self.writer.take(), &background);
+        let mut courier = Worker::of_courier(self.courier.clone(), self.log.clone(), &background);
 
         let config = server_config(settings, &self.operation);
         let refuse_connections = CancellationToken::new();
@@ -82,11 +87,13 @@ impl Node {
         let mut serving = std::pin::pin!(server::serve(listener, router, config, refuse_connections.clone()));
         let run = async {
             writer.began().await?;
+            courier.began().await?;
             self.operation.readiness.set(true);
             welcome(&self.first_start)?;
             tokio::select! {
                 () = shutdown.cancelled() => Ok(()),
                 ended = writer.ended() => ended,
+                ended = courier.ended() => ended,
             }
         };
         let ended = tokio::select! {
@@ -101,18 +108,20 @@ impl Node {
             internal.await.context("the internal listener failed")?;
         }
         background.cancel();
-        let written = writer.finish().await;
+        let (written, delivered) = tokio::join!(writer.finish(), courier.finish());
         while let Some(ended) = upkeep.join_next().await {
             ended.context("work in the background failed")?;
         }
         if let Some(log) = self.log {
             log.close().await;
         }
-        if let Some(control_plane) = self.control_plane {
-            control_plane.close().await;
+        match (self.control_plane, self.courier) {
+            (Some(control_plane), _) => control_plane.close().await,
+            (None, Some(courier)) => courier.close().await,
+            (None, None) => {}
         }
         drop(self.directory);
-        ended.and(written)?;
+        ended.and(written).and(delivered)?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -155,29 +164,36 @@ fn server_config(settings: &Serve, operation: &Operation) -> ServerConfig {
     }
 }
 
-/// The writer's task, where this process has one.
-struct Writer {
-    status: writer::Status,
-    task: Option<JoinHandle<Result<(), writer::RunError>>>,
+/// What works on the log until it is told to stop: a task, where this process has it.
+struct Worker {
+    task: Option<JoinHandle<anyhow::Result<()>>>,
+    began: BoxFuture<'static, ()>,
 }
 
-impl Writer {
-    fn start(parts: Option<writer::Parts>, stop: &CancellationToken) -> Self {
+impl Worker {
+    fn of_writer(parts: Option<writer::Parts>, stop: &CancellationToken) -> Self {
         let status = parts.as_ref().map(|parts| parts.status.clone()).unwrap_or_default();
-        let run = |parts| tokio::spawn(writer::run(writer::Config::default(), parts, stop.clone()));
-        Self { status, task: parts.map(run) }
+        let work = parts.map(|parts| writer::run(writer::Config::default(), parts, stop.clone()));
+        let work = work.map(|work| async { work.await.context("the writer can't run") }.boxed());
+        Self { task: work.map(tokio::spawn), began: async move { status.running().await }.boxed() }
+    }
+
+    fn of_courier(courier: Option<Courier>, log: Option<Arc<dyn Log>>, stop: &CancellationToken) -> Self {
+        let status = courier.as_ref().map(Courier::status).unwrap_or_default();
+        let work = courier.zip(log).map(|(courier, log)| courier.run(log, stop.clone()));
+        let work = work.map(|work| async { work.await.context("webhooks can't be delivered to") }.boxed());
+        Self { task: work.map(tokio::spawn), began: async move { status.running().await }.boxed() }
     }
 
     /// Waits until it takes what comes.
     async fn began(&mut self) -> anyhow::Result<()> {
-        if self.task.is_none() {
-            return Ok(());
-        }
-        let status = self.status.clone();
-        tokio::select! {
-            ended = self.ended() => ended,
-            () = status.running() => Ok(()),
-        }
+        let Self { task: Some(task), began } = self else { return Ok(()) };
+        let ended = tokio::select! {
+            ended = task => ended,
+            () = began => return Ok(()),
+        };
+        self.task = None;
+        ended.context("what works on the log failed")?
     }
 
     /// Waits until it ends, which it does by itself only if it can't begin. Where there is none: for ever.
@@ -185,10 +201,10 @@ impl Writer {
         let Some(task) = &mut self.task else { return std::future::pending().await };
         let ended = task.await;
         self.task = None;
-        ended.context("the writer failed")?.context("the writer can't run")
+        ended.context("what works on the log failed")?
     }
 
-    /// Waits until it has stored what is at hand.
+    /// Waits until it is done with what is at hand.
     async fn finish(&mut self) -> anyhow::Result<()> {
         if self.task.is_some() { self.ended().await } else { Ok(()) }
     }

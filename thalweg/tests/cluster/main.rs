@@ -22,3 +22,5 @@ mod reading;
 mod refusals;
 #[path = "../it/resolution.rs"]
 mod resolution;
+#[path = "../it/webhooks.rs"]
+mod webhooks;

@@ -31,14 +31,19 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a fresh server and waits until it listens. Under `deploy/cluster with`, that cluster, which tests share.
+    pub(crate) fn start() -> Self {
+        Self::start_or_join(&[])
+    }
+
+    /// The same, with more arguments for a fresh server; the cluster has them already.
     #[expect(
         clippy::disallowed_methods,
         reason = "the script tells its command by variables where the cluster is"
     )]
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start_or_join(arguments: &[&str]) -> Self {
         match std::env::var("CLUSTER_DIR").and_then(|_| std::env::var("THALWEG_URL")) {
             Ok(base) => Self { child: None, base, data: None, running: None },
-            Err(_) => Self::start_with(&[]),
+            Err(_) => Self::start_with(arguments),
         }
     }
 
@@ -141,6 +146,11 @@ impl Server {
         let mut server = Self::start_in(data.path(), &[]);
         server.data = Some(data);
         server
+    }
+
+    /// Has the server keep the directory that it was started on.
+    pub(crate) fn keep(&mut self, data: TempDir) {
+        self.data = Some(data);
     }
 
     /// Sends a signal, and does not wait for what comes of it.

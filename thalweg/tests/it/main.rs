@@ -30,3 +30,4 @@ mod retention;
 mod sharing;
 mod slow_clients;
 mod stopping;
+mod webhooks;

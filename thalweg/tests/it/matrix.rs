@@ -21,7 +21,7 @@ const USERS: [&str; 7] = ["other", "member", "viewer", "editor", "org admin", "o
 const NEWCOMER: &str = "newcomer";
 
 /// What each of [`USERS`] is answered; [`NOBODIES`] are answered 401. In the order of the document's tags.
-const ANSWERS: [(&str, [u16; 7]); 47] = [
+const ANSWERS: [(&str, [u16; 7]); 58] = [
     //                      other member viewer editor org-admin owner admin
     ("listUsers", [200, 200, 200, 200, 200, 200, 200]),
     ("updateUser", [200, 200, 200, 200, 200, 200, 200]),
@@ -70,6 +70,17 @@ const ANSWERS: [(&str, [u16; 7]); 47] = [
     ("listKeys", [200, 200, 200, 200, 200, 200, 200]),
     ("viewKey", [404, 404, 404, 404, 404, 200, 200]),
     ("revokeKey", [404, 404, 404, 404, 404, 204, 204]),
+    ("createWebhooks", [404, 403, 403, 403, 403, 201, 201]),
+    ("listWebhooks", [404, 403, 403, 403, 403, 200, 200]),
+    ("viewWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("updateWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("deleteWebhook", [404, 403, 403, 403, 403, 204, 204]),
+    ("enableWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("disableWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("rotateWebhookSecret", [404, 403, 403, 403, 403, 200, 200]),
+    ("testWebhook", [404, 403, 403, 403, 403, 200, 200]),
+    ("listDeliveries", [404, 403, 403, 403, 403, 200, 200]),
+    ("replayDeliveries", [404, 403, 403, 403, 403, 200, 200]),
 ];
 /// The operations that take other credentials, or of which one answer would be another caller's: they are asked for below.
 const APART: [&str; 8] = [
@@ -102,6 +113,7 @@ struct Shop {
     group: String,
     org: String,
     api_key: String,
+    webhook: String,
 }
 
 async fn text(request: RequestBuilder, status: u16) -> (String, Value) {
@@ -175,6 +187,10 @@ impl<'a> Callers<'a> {
         let (group, spare_group, org) =
             (circle("/groups").await, circle("/groups").await, circle("/orgs").await);
         let (_, issued) = text(owner.request(Method::POST, "/keys").json(&json!({"type": 2})), 201).await;
+        let webhooks = format!("/webhooks/{}", of(&thing, "id"));
+        let webhook = json!({"name": "w", "format": "json", "url": "https://a.example/"});
+        text(owner.request(Method::POST, &webhooks).json(&webhook), 201).await;
+        let (_, made) = text(owner.request(Method::GET, &webhooks), 200).await;
         let shop = Shop {
             thing: of(&thing, "id"),
             key: of(&thing, "key"),
@@ -185,6 +201,7 @@ impl<'a> Callers<'a> {
             group,
             org,
             api_key: of(&issued, "id"),
+            webhook: of(&made["webhooks"][0], "id"),
         };
         owner.connect(&shop.channel, &shop.thing).await;
         let members = json!({"members": [shop.thing, self.ids["member"].0]});
@@ -212,6 +229,7 @@ impl<'a> Callers<'a> {
             format!("/orgs/{}/members", shop.org),
             format!("/orgs/{}/groups", shop.org),
             format!("/keys/{}", shop.api_key),
+            format!("/webhooks/{}/{}", shop.thing, shop.webhook),
         ] {
             seen.push(text(owner.request(Method::GET, &path), 200).await.1);
         }
@@ -236,6 +254,7 @@ impl<'a> Callers<'a> {
             .replace("{channel}", &shop.channel)
             .replace("{group}", &shop.group)
             .replace("{org}", &shop.org)
+            .replace("{webhook}", &shop.webhook)
             .replace("{key}", &shop.api_key);
         let nobody = uuid::Uuid::new_v4().to_string();
         let user = if operation == "deleteUser" { &nobody } else { &self.ids["owner"].0 };
@@ -250,6 +269,8 @@ impl<'a> Callers<'a> {
             "updateThing" | "updateChannel" | "updateGroup" | "updateOrg" | "createGroup" | "createOrg" => {
                 json!({"name": "new"})
             }
+            "updateWebhook" => json!({"name": "new"}),
+            "createWebhooks" => json!([{"name": "new", "format": "senml", "url": "https://b.example/"}]),
             "connect" => spare,
             "disconnect" => json!({"thing_ids": [shop.thing], "channel_ids": [shop.channel]}),
             "assignToGroup" => json!({"members": [shop.spare_thing]}),

@@ -45,7 +45,7 @@ async fn health_and_version_tell_the_build() {
     let (status, _, text) = get(&server, "/version").await;
     let version: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &version["commit"]), (200, &health["commit"]));
-    let ready = "[+]serving ok\n[+]log ok\n[+]store ok\n[+]registry ok\n[+]writer ok\nreadyz check passed\n";
+    let ready = "[+]serving ok\n[+]log ok\n[+]store ok\n[+]registry ok\n[+]writer ok\n[+]webhooks ok\nreadyz check passed\n";
     assert_eq!(
         get(&server, "/readyz?verbose").await,
         (200, "text/plain; charset=utf-8".into(), ready.into())

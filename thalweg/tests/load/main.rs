@@ -8,8 +8,11 @@ mod harness;
 #[expect(dead_code, reason = "the other tests of the product need more of it")]
 #[path = "../it/raw.rs"]
 mod raw;
+#[path = "../it/webhooks.rs"]
+mod webhooks;
 
 mod crowd;
+mod dead_endpoints;
 mod kills;
 mod memory;
 mod overload;

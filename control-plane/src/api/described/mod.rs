@@ -10,6 +10,7 @@ pub(super) mod keys;
 pub(super) mod shapes;
 pub(super) mod things;
 pub(super) mod users;
+pub(super) mod webhooks;
 
 use openapi::schema::{any_object, integer, text, word};
 use openapi::{Credential, Operation, Refusal, query, query_json};
@@ -18,7 +19,7 @@ use super::page::{PAGE_DEFAULT, PAGE_MAX};
 use crate::fields::NAME_BYTES_MAX;
 
 /// What the operations are about, in the order of the reference.
-pub(super) const TAGS: [(&str, &str); 10] = [
+pub(super) const TAGS: [(&str, &str); 11] = [
     ("users", "Accounts, logins and passwords."),
     ("things", "What publishes: devices, gateways, programs."),
     ("channels", "What things publish to and users read."),
@@ -31,6 +32,7 @@ pub(super) const TAGS: [(&str, &str); 10] = [
     ("orgs", "Orgs: members in roles, and groups."),
     ("policies", "What admins grant and take away."),
     ("keys", "API keys: tokens for programs."),
+    ("webhooks", "Where what things publish is delivered to."),
     ("audit", "Who did what."),
 ];
 

@@ -38,6 +38,7 @@ pub(in crate::api) fn all() -> Vec<(&'static str, AnyShape)> {
         policies(),
         keys(),
         super::audit::shapes(),
+        super::webhooks::shapes(),
     ]
     .concat()
 }

@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* The roles of the mode: what each is called in values, as JSON. */}}
 {{- define "thalweg.roles" -}}
-{{- ternary (list "embedded") (list "controlPlane" "ingest" "reader" "writer") (eq .Values.mode "embedded") | toJson }}
+{{- ternary (list "embedded") (list "controlPlane" "ingest" "reader" "webhooks" "writer") (eq .Values.mode "embedded") | toJson }}
 {{- end }}
 
 {{- define "thalweg.secretName" -}}
@@ -72,6 +72,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $needed = dict "tokenSecret" "token_secret" "sealingSecret" "sealing_secret" "internalSecret" "internal_secret" "postgresUrl" "postgres_url" "adminPassword" "admin_password" }}
 {{- else if has .role (list "ingest" "reader") }}
 {{- $needed = dict "internalSecret" "internal_secret" }}
+{{- else if eq .role "webhooks" }}
+{{- $needed = dict "sealingSecret" "sealing_secret" "postgresUrl" "postgres_url" }}
 {{- else if eq .role "migrate" }}
 {{- $needed = dict "postgresUrl" "postgres_url" }}
 {{- else if eq .role "embedded" }}
@@ -97,7 +99,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- else }}
 {{- $settings = mergeOverwrite $settings (pick $values.settings "log_filter" "log_format" "log_retention_age") }}
 {{- end }}
-{{- if has .role (list "controlPlane" "ingest" "writer" "migrate") }}
+{{- if has .role (list "controlPlane" "ingest" "webhooks" "writer" "migrate") }}
 {{- $_ := set $settings "kafka_brokers" (join "," $values.kafka.brokers) }}
 {{- $_ := set $settings "kafka_topic" $values.kafka.topic }}
 {{- $_ := set $settings "kafka_partitions" $values.kafka.partitions }}

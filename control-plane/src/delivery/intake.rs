@@ -1,0 +1,489 @@
+//! From the log to the endpoints: what is accepted is tried once, and kept in the registry where that fails.
+//!
+//! Commits a position only when everything before it was delivered or is kept. A pack of a thing without webhooks costs a
+//! look into a map. Reading never waits for an endpoint; it waits for the registry, where that is what everything needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::senml::{self, PackLimits, Scratch};
+use domain::{Entry, WebhookId};
+use log::{Batch, BatchLimits, Delivery as LogDelivery, Subscription, Undeliverable};
+use service::clock;
+use service::telemetry::Chain;
+use store::Row;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Delivery, Tried};
+use super::body::{Fragment, Piece, delivery_id, fragments, join};
+use super::endpoint::{Directory, Endpoint};
+use super::lines::{Lines, Shipment, Surplus};
+use super::retries::{GRACE, grace};
+use super::tracker::{Ticket, Tracker};
+use super::{Courier, Outcome, Retry, TRY_MAX};
+use crate::registry::RegistryError;
+use crate::registry::deliveries::{Failure, Kept, NewDelivery};
+use crate::registry::webhooks::Format;
+
+/// What is taken from the log at once. Few entries are looked at, so the wait for more is what an alarm waits.
+const BATCH: BatchLimits =
+    BatchLimits { entries_max: 8_192, bytes_max: 1 << 20, linger: Duration::from_millis(5) };
+/// How often the log is told how far it may forget.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked for lines that have collected enough for the registry.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Webhooks whose surplus one transaction keeps.
+const KEPT_AT_ONCE_MAX: usize = 64;
+
+/// A first try that has ended.
+struct Ended {
+    endpoint: Arc<Endpoint>,
+    shipment: Shipment,
+    delivery: Delivery,
+    /// Nothing: the stop came first.
+    tried: Option<Tried>,
+}
+
+/// An entry with the webhooks that it goes to.
+type Wanted = (Entry, Vec<Arc<Endpoint>>);
+
+/// What of webhooks' lines is kept, by the entries that it was made of.
+type KeptTickets = Vec<(WebhookId, Vec<Ticket>)>;
+
+/// What waits in a line after a try that failed, beside the pieces.
+#[derive(Debug)]
+struct Why {
+    failure: Failure,
+}
+
+struct Intake {
+    courier: Courier,
+    subscription: Box<dyn Subscription>,
+    directory: Directory,
+    lines: Lines<Why>,
+    tracker: Tracker,
+    tries: JoinSet<Ended>,
+    /// What is being kept, one transaction at a time.
+    keeping: Option<JoinHandle<KeptTickets>>,
+    shutdown: CancellationToken,
+}
+
+/// Until `shutdown`.
+pub(super) async fn run(courier: Courier, subscription: Box<dyn Subscription>, shutdown: CancellationToken) {
+    let mut intake = Intake {
+        courier,
+        subscription,
+        directory: Directory::default(),
+        lines: Lines::default(),
+        tracker: Tracker::default(),
+        tries: JoinSet::new(),
+        keeping: None,
+        shutdown,
+    };
+    intake.work().await;
+    intake.finish().await;
+}
+
+impl Intake {
+    async fn work(&mut self) {
+        let mut commit_due = Instant::now() + COMMIT_EVERY;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let shutdown = self.shutdown.clone();
+        loop {
+            let has_room = self.lines.has_room();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(ended) = self.tries.join_next(), if !self.tries.is_empty() => self.ended(ended),
+                kept = wait_for(&mut self.keeping) => self.kept(kept),
+                batch = self.subscription.next_batch(&BATCH), if has_room => match batch {
+                    Ok(batch) => {
+                        if !self.take(batch).await {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %Chain(&error), "the log can't be read, trying again");
+                        self.courier.metrics().retries_total.increment(1);
+                        self.courier.0.status.failed(clock::unix_micros());
+                        if !Retry::new().pause(&shutdown).await {
+                            return;
+                        }
+                    }
+                },
+                _ = look.tick() => {
+                    if let Err(error) = self.look().await {
+                        self.courier.trouble(&error, "kept deliveries can't be counted");
+                    }
+                }
+            }
+            self.begin_tries();
+            self.keep();
+            if Instant::now() >= commit_due {
+                self.commit().await;
+                commit_due = Instant::now() + COMMIT_EVERY;
+            }
+        }
+    }
+
+    /// Puts a batch into the lines. `false`: stopped.
+    async fn take(&mut self, batch: Batch) -> bool {
+        let mut retry = Retry::new();
+        while let Err(error) = self.read_changes().await {
+            self.courier.trouble(&error, "webhooks can't be looked up");
+            if !retry.pause(&self.shutdown).await {
+                return false;
+            }
+        }
+        self.courier.0.status.succeeded();
+        let mut came: Vec<(Ticket, Option<Entry>)> = Vec::new();
+        let mut came_again = false;
+        let mut stopped: Vec<domain::Position> = Vec::new();
+        for LogDelivery { position, entry } in batch.deliveries {
+            if stopped.iter().any(|at| at.lane == position.lane) {
+                continue;
+            }
+            if let Err(newer @ Undeliverable::UnknownVersion(_)) = &entry {
+                tracing::error!(?position, obstacle = %newer, "deliveries of this lane stop here until this program is upgraded");
+                self.subscription.withhold(position);
+                self.courier.0.status.waits_for_upgrade();
+                stopped.push(position);
+                continue;
+            }
+            let ticket = self.tracker.arrived(position);
+            came_again |= ticket.generation > 0;
+            // Of damage, the writer tells.
+            came.push((ticket, entry.ok()));
+        }
+        if came_again {
+            self.lines.forget_standings();
+        }
+        self.resolve(came).await;
+        let mut retry = Retry::new();
+        while let Err(error) = self.ask_for_unknown().await {
+            self.courier.trouble(&error, "kept deliveries can't be counted");
+            if !retry.pause(&self.shutdown).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn read_changes(&mut self) -> Result<(), RegistryError> {
+        let changes = self.courier.registry().webhook_changes(self.directory.version()).await?;
+        if changes.version != self.directory.version() {
+            let inner = &self.courier.0;
+            for gone in self.directory.apply(&changes, &inner.sealer, &inner.guard) {
+                for ticket in self.lines.forget(gone) {
+                    self.tracker.settle(ticket);
+                }
+            }
+            self.courier.metrics().enabled.set(self.directory.len() as f64);
+        }
+        Ok(())
+    }
+
+    /// Encodes what packs hold, off the async threads, and gives it to the lines.
+    async fn resolve(&mut self, came: Vec<(Ticket, Option<Entry>)>) {
+        let mut wanted: Vec<(Ticket, Option<Wanted>)> = Vec::new();
+        for (ticket, entry) in came {
+            let with_endpoints = |entry: Entry| {
+                let endpoints = self.directory.of_thing(entry.publisher).iter();
+                let endpoints: Vec<Arc<Endpoint>> =
+                    endpoints.filter(|endpoint| endpoint.wants(entry.received)).cloned().collect();
+                (!endpoints.is_empty()).then_some((entry, endpoints))
+            };
+            wanted.push((ticket, entry.and_then(with_endpoints)));
+        }
+        if wanted.iter().all(|(_, wanted)| wanted.is_none()) {
+            for (ticket, _) in wanted {
+                self.tracker.wait_for(ticket, 0);
+            }
+            return;
+        }
+        let encoded = tokio::task::spawn_blocking(move || {
+            let mut scratch = Scratch::default();
+            let mut encode = |(entry, endpoints): Wanted| {
+                let encoded = encode(&entry, &endpoints, &mut scratch);
+                (entry.channel, entry.publisher, entry.received, endpoints, encoded)
+            };
+            wanted.into_iter().map(|(ticket, wanted)| (ticket, wanted.map(&mut encode))).collect::<Vec<_>>()
+        });
+        let encoded = encoded.await.expect("encoding accepts any bytes without a panic");
+        let now = Instant::now();
+        for (ticket, encoded) in encoded {
+            let mut count = 0;
+            if let Some((channel, publisher, received, endpoints, encoded)) = encoded {
+                if encoded.is_none() {
+                    self.courier.metrics().unreadable_total.increment(1);
+                }
+                let encoded = encoded.unwrap_or_default();
+                for endpoint in endpoints {
+                    for fragment in encoded.get(&endpoint.format).into_iter().flatten() {
+                        let (format, fragment) = (endpoint.format, fragment.clone());
+                        self.lines.push(
+                            endpoint.id,
+                            Piece { ticket, channel, publisher, received, format, fragment },
+                            now,
+                        );
+                        count += 1;
+                    }
+                }
+            }
+            self.tracker.wait_for(ticket, count);
+        }
+    }
+
+    async fn ask_for_unknown(&mut self) -> Result<(), RegistryError> {
+        let unknown = self.lines.unknown();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let pending = self.courier.registry().pending_deliveries(&unknown).await?;
+        let now = Instant::now();
+        for webhook in unknown {
+            self.lines.known(webhook, pending.get(&webhook).copied().unwrap_or(0), now);
+        }
+        Ok(())
+    }
+
+    /// Of lines that have collected enough: those whose webhooks have nothing kept any more are delivered directly again.
+    async fn look(&mut self) -> Result<(), RegistryError> {
+        self.courier.metrics().waiting_bytes.set(self.lines.bytes() as f64);
+        self.courier.metrics().lag_entries.set(self.subscription.backlog() as f64);
+        self.ask_for_unknown().await?;
+        let due = self.lines.due(Instant::now());
+        let doubtful: Vec<WebhookId> =
+            due.iter().filter(|(_, is_certain)| !is_certain).map(|(webhook, _)| *webhook).collect();
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let pending = self.courier.registry().pending_deliveries(&doubtful).await?;
+        for webhook in doubtful {
+            self.lines.known(webhook, pending.get(&webhook).copied().unwrap_or(0), Instant::now());
+        }
+        Ok(())
+    }
+
+    fn begin_tries(&mut self) {
+        while self.tries.len() < self.courier.0.config.first_tries_max {
+            let Some(shipment) = self.lines.next() else { return };
+            let Some(endpoint) = self.directory.get(shipment.webhook).cloned() else {
+                let tickets = self.lines.forget(shipment.webhook);
+                self.settle(tickets);
+                self.settle(tickets_of(&[shipment]));
+                continue;
+            };
+            let (courier, shutdown) = (self.courier.clone(), self.shutdown.clone());
+            self.tries.spawn(async move {
+                let delivery = delivery_of(&shipment);
+                let tried = tokio::select! {
+                    tried = courier.attempt(&endpoint, &delivery) => Some(tried),
+                    () = grace(&shutdown) => None,
+                };
+                Ended { endpoint, shipment, delivery, tried }
+            });
+        }
+    }
+
+    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        let Ended { endpoint, shipment, delivery, tried } = match ended {
+            Ok(ended) => ended,
+            // Its entries are not committed, and come again at the next start.
+            Err(error) => return tracing::error!(%error, "a try failed in a way it should not"),
+        };
+        let Some(tried) = tried else { return };
+        if tried.outcome.is_delivered() {
+            self.courier.note(tried.attempt(&endpoint, &delivery, 0));
+            self.measure(&shipment);
+            if self.lines.delivered(shipment.webhook, Instant::now()) {
+                tokio::spawn(let_go(self.courier.clone(), shipment.webhook));
+            }
+            self.settle(tickets_of(&[shipment]));
+            return;
+        }
+        let is_gone = tried.outcome == Outcome::Gone;
+        let next_try = clock::unix_micros() + tried.pause(0).as_micros() as i64;
+        self.courier.note(tried.attempt(&endpoint, &delivery, if is_gone { 0 } else { next_try }));
+        let why = Why { failure: Failure { hold_until: next_try, is_gone } };
+        if let Some(shipment) = self.lines.failed(shipment, why) {
+            // The webhook is disabled or gone meanwhile.
+            self.settle(tickets_of(&[shipment]));
+        }
+    }
+
+    fn measure(&self, shipment: &Shipment) {
+        let Some(first) = shipment.pieces.first() else { return };
+        // A clock that was set back makes no time negative.
+        let delay = clock::unix_micros().saturating_sub(first.received.as_micros()).max(0);
+        let delay = Duration::from_micros(delay.unsigned_abs());
+        self.courier.metrics().delivery_delay_seconds.record(delay);
+    }
+
+    /// Begins to keep what is due, if nothing is being kept.
+    fn keep(&mut self) {
+        if self.keeping.is_some() {
+            return;
+        }
+        // One that may have nothing in the registry any more is looked at before, and delivered directly then.
+        let now = Instant::now();
+        let mut due = self.lines.due(now);
+        due.retain(|(webhook, is_certain)| *is_certain || self.lines.is_confirmed(*webhook, now));
+        if due.is_empty() {
+            return;
+        }
+        let surplus: Vec<Surplus<Why>> = due
+            .into_iter()
+            .take(KEPT_AT_ONCE_MAX)
+            .filter_map(|(webhook, _)| self.lines.spill(webhook))
+            .collect();
+        if !surplus.is_empty() {
+            self.keeping = Some(tokio::spawn(keep(self.courier.clone(), surplus, self.shutdown.clone())));
+        }
+    }
+
+    fn kept(&mut self, kept: KeptTickets) {
+        for (webhook, tickets) in kept {
+            self.lines.spilled(webhook);
+            self.settle(tickets);
+        }
+        self.courier.0.asked.notify_one();
+    }
+
+    fn settle(&mut self, tickets: Vec<Ticket>) {
+        for ticket in tickets {
+            self.tracker.settle(ticket);
+        }
+    }
+
+    async fn commit(&mut self) {
+        let done = self.tracker.take_done();
+        if done.is_empty() {
+            return;
+        }
+        if let Err(error) = self.subscription.commit(&done).await {
+            tracing::warn!(error = %Chain(&error), "the log can't commit, trying again later");
+            self.courier.metrics().retries_total.increment(1);
+            self.tracker.give_back(done);
+        }
+    }
+
+    /// Waits a moment for what is under way, and tells the log what is done.
+    async fn finish(mut self) {
+        let deadline = Instant::now() + GRACE + Duration::from_secs(1);
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tries.join_next()).await {
+            self.ended(ended);
+        }
+        self.keep();
+        while self.keeping.is_some() {
+            let Ok(kept) = tokio::time::timeout_at(deadline, wait_for(&mut self.keeping)).await else {
+                break;
+            };
+            self.kept(kept);
+            self.keep();
+        }
+        self.commit().await;
+    }
+}
+
+/// What is being kept; for ever, if nothing is.
+async fn wait_for(keeping: &mut Option<JoinHandle<KeptTickets>>) -> KeptTickets {
+    let Some(task) = keeping else { return std::future::pending().await };
+    let kept = task.await;
+    *keeping = None;
+    kept.unwrap_or_else(|error| {
+        tracing::error!(%error, "deliveries were not kept; they come again at the next start");
+        Vec::new()
+    })
+}
+
+/// Keeps surplus in the registry, as often as it takes; what is kept then. Nothing: stopped.
+async fn keep(courier: Courier, surplus: Vec<Surplus<Why>>, shutdown: CancellationToken) -> KeptTickets {
+    let now = clock::unix_micros();
+    let kept: Vec<Kept> = surplus
+        .iter()
+        .map(|surplus| Kept {
+            webhook: surplus.webhook,
+            deliveries: surplus
+                .shipments
+                .iter()
+                .enumerate()
+                .map(|(index, shipment)| {
+                    let Delivery { id, format, body, records } = delivery_of(shipment);
+                    let attempts = i64::from(index == 0 && surplus.failure.is_some());
+                    NewDelivery { id, format, body: body.to_vec(), records: records as i64, attempts }
+                })
+                .collect(),
+            failure: surplus.failure.as_ref().map(|why| why.failure),
+            // The try that is under way comes first.
+            hold_until: surplus
+                .is_in_flight
+                .then(|| now + (TRY_MAX + Duration::from_secs(1)).as_micros() as i64),
+        })
+        .collect();
+    let mut retry = Retry::new();
+    loop {
+        match courier.registry().keep_deliveries(&kept, courier.bounds(), clock::unix_micros()).await {
+            Ok(disabled) => {
+                for (webhook, reason) in disabled {
+                    courier.tell_disabled(webhook, reason);
+                }
+                let settled = |surplus: Surplus<Why>| (surplus.webhook, tickets_of(&surplus.shipments));
+                return surplus.into_iter().map(settled).collect();
+            }
+            Err(error) => courier.trouble(&error, "deliveries can't be kept"),
+        }
+        if !retry.pause(&shutdown).await {
+            return Vec::new();
+        }
+    }
+}
+
+/// What was kept while a try was under way waits no longer for it. Where this fails, it waits until the try would have ended.
+async fn let_go(courier: Courier, webhook: WebhookId) {
+    if let Err(error) = courier.registry().let_deliveries_go(webhook).await {
+        courier.trouble(&error, "kept deliveries can't be let go");
+    }
+    courier.0.asked.notify_one();
+}
+
+fn delivery_of(shipment: &Shipment) -> Delivery {
+    let format = shipment.pieces.first().map_or(Format::Json, |piece| piece.format);
+    Delivery {
+        id: delivery_id(shipment.webhook, &shipment.pieces),
+        format,
+        body: Bytes::from(join(&shipment.pieces)),
+        records: shipment.records(),
+    }
+}
+
+fn tickets_of(shipments: &[Shipment]) -> Vec<Ticket> {
+    shipments.iter().flat_map(|shipment| shipment.pieces.iter().map(|piece| piece.ticket)).collect()
+}
+
+/// A pack's records in each format that is wanted. Nothing, if it can't be read.
+fn encode(
+    entry: &Entry,
+    endpoints: &[Arc<Endpoint>],
+    scratch: &mut Scratch,
+) -> Option<HashMap<Format, Vec<Fragment>>> {
+    let limits = PackLimits { records_max: usize::MAX, ..PackLimits::default() };
+    let records = senml::resolve(entry.format, &entry.payload, entry.received, &limits, scratch).ok()?;
+    let row = |record| Row {
+        publisher: entry.publisher,
+        subtopic: entry.subtopic.clone(),
+        protocol: entry.protocol,
+        received: entry.received,
+        record,
+    };
+    let rows: Vec<Row> = records.into_iter().map(row).collect();
+    let mut encoded = HashMap::new();
+    for endpoint in endpoints {
+        encoded.entry(endpoint.format).or_insert_with(|| fragments(entry.channel, &rows, endpoint.format));
+    }
+    Some(encoded)
+}

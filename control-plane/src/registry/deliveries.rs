@@ -1,0 +1,804 @@
+//! Deliveries that wait for another try or were given up, the last tries of each webhook, and who delivers now.
+//!
+//! Of a delivery that succeeds at once there is nothing here but its try: rows are written where an endpoint fails. Counts and
+//! bytes of a webhook's rows are changed by the transaction that changes the rows.
+
+use std::collections::BTreeMap;
+
+use domain::{ThingId, WebhookId};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::audit::{Deed, Done, record};
+use super::sql::{SqlBuilder, sql};
+use super::webhooks::{Disabled, Format, note_change};
+use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError, Tx};
+use crate::author::Author;
+
+/// Tries of a webhook that are remembered.
+pub(crate) const ATTEMPTS_KEPT: i64 = 1_000;
+/// Deliveries that one statement of a transaction takes on.
+const DELIVERIES_AT_ONCE: usize = 64;
+/// Rows that one round of the sweep takes on.
+const SWEPT_AT_ONCE: i64 = 500;
+
+const PENDING: i64 = 0;
+const EXPIRED: i64 = 1;
+
+/// How much is kept for one webhook, and how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of those that wait and, once more, of those that were given up.
+    pub(crate) deliveries_max: i64,
+    pub(crate) bytes_max: i64,
+    /// In microseconds, like the next two: how long a delivery is tried,
+    pub(crate) give_up_after: i64,
+    /// how long it can be replayed then,
+    pub(crate) replayable_for: i64,
+    /// and how long every try may fail before the webhook is disabled.
+    pub(crate) disable_after: i64,
+}
+
+/// A delivery to be kept.
+#[derive(Debug, Clone)]
+pub(crate) struct NewDelivery {
+    pub(crate) id: Uuid,
+    pub(crate) format: Format,
+    pub(crate) body: Vec<u8>,
+    pub(crate) records: i64,
+    /// Tries so far.
+    pub(crate) attempts: i64,
+}
+
+/// What a try that failed comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Nothing is tried before, in microseconds since the epoch.
+    pub(crate) hold_until: i64,
+    /// The endpoint wants nothing any more.
+    pub(crate) is_gone: bool,
+}
+
+/// Deliveries of one webhook to be kept, behind those that are.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) webhook: WebhookId,
+    pub(crate) deliveries: Vec<NewDelivery>,
+    /// If they are kept because a try has just failed.
+    pub(crate) failure: Option<Failure>,
+    /// If they have to wait for something else until then, in microseconds since the epoch.
+    pub(crate) hold_until: Option<i64>,
+}
+
+/// A delivery that waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub(crate) seq: i64,
+    pub(crate) id: Uuid,
+    pub(crate) format: Format,
+    pub(crate) body: Vec<u8>,
+    pub(crate) records: i64,
+    pub(crate) attempts: i64,
+}
+
+/// What came of some tries of one webhook's kept deliveries.
+#[derive(Debug, Clone)]
+pub(crate) struct Settled {
+    pub(crate) webhook: WebhookId,
+    /// These were delivered, by their numbers.
+    pub(crate) delivered: Vec<i64>,
+    /// These failed and are not tried before a time.
+    pub(crate) failed: Vec<(i64, i64)>,
+    pub(crate) failure: Option<Failure>,
+    /// Nothing is due before.
+    pub(crate) hold_until: i64,
+    /// Whether that is only because each that waits has a time of its own: what comes later has none.
+    pub(crate) all_step_aside: bool,
+    /// Until when this process goes on; 0 to let others.
+    pub(crate) lease_until: i64,
+}
+
+/// One try.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) webhook: WebhookId,
+    pub(crate) delivery: Uuid,
+    pub(crate) at: i64,
+    pub(crate) outcome: i64,
+    pub(crate) is_delivered: bool,
+    pub(crate) status: i64,
+    /// In microseconds, like `at` and the next.
+    pub(crate) latency: i64,
+    pub(crate) next_try_at: i64,
+    pub(crate) records: i64,
+    pub(crate) bytes: i64,
+    pub(crate) excerpt: String,
+}
+
+/// A try as it is shown.
+#[derive(Debug, FromRow)]
+pub(crate) struct ShownAttempt {
+    pub(crate) at: i64,
+    pub(crate) delivery_id: Uuid,
+    pub(crate) outcome: i64,
+    pub(crate) status: i64,
+    pub(crate) latency: i64,
+    pub(crate) next_try_at: i64,
+    pub(crate) records: i64,
+    pub(crate) bytes: i64,
+    pub(crate) excerpt: String,
+}
+
+/// A kept delivery as it is shown.
+#[derive(Debug, FromRow)]
+pub(crate) struct ShownDelivery {
+    pub(crate) id: Uuid,
+    pub(crate) records: i64,
+    pub(crate) bytes: i64,
+    pub(crate) attempts: i64,
+    pub(crate) next_try_at: i64,
+    pub(crate) created_at: i64,
+    pub(crate) expires_at: i64,
+}
+
+/// Which kept deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptState {
+    Pending,
+    Expired,
+}
+
+impl KeptState {
+    const fn code(self) -> i64 {
+        match self {
+            Self::Pending => PENDING,
+            Self::Expired => EXPIRED,
+        }
+    }
+}
+
+/// What is kept, over all webhooks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Backlog {
+    pub(crate) deliveries: i64,
+    /// When the oldest is given up.
+    pub(crate) first_end: Option<i64>,
+}
+
+/// Webhooks that a transaction disabled.
+pub(crate) type NowDisabled = Vec<(WebhookId, Disabled)>;
+
+impl Registry {
+    /// Keeps deliveries for later tries. Those that are kept already change nothing, and those of webhooks that are gone are
+    /// gone, too. What is more than the bounds expires, oldest first.
+    pub(crate) async fn keep_deliveries(
+        &self,
+        kept: &[Kept],
+        bounds: &Bounds,
+        now: i64,
+    ) -> Result<NowDisabled, RegistryError> {
+        let mut tx = self.begin_upkeep().await?;
+        let mut disabled = Vec::new();
+        for kept in kept {
+            let id = kept.webhook.as_uuid();
+            let count = kept.deliveries.len() as i64;
+            let next: Option<(i64,)> =
+                sql("UPDATE webhooks SET next_delivery = next_delivery + $2 WHERE id = $1 RETURNING next_delivery")
+                    .bind(id)
+                    .bind(count)
+                    .fetch_optional(&mut tx)
+                    .await?;
+            let Some((next,)) = next else { continue };
+            let (added, bytes) =
+                insert(&mut tx, id, next - count, &kept.deliveries, now + bounds.give_up_after, now).await?;
+            let (pending, pending_bytes): (i64, i64) = sql(
+                // What waits apart from the others keeps no new one waiting: then nothing is held but by its own time.
+                "UPDATE webhooks SET pending_count = pending_count + $2, pending_bytes = pending_bytes + $3,
+                                     hold_until = CASE WHEN steps_aside = 1 THEN 0 ELSE hold_until END, steps_aside = 0
+                 WHERE id = $1 RETURNING pending_count, pending_bytes",
+            )
+            .bind(id)
+            .bind(added)
+            .bind(bytes)
+            .fetch_one(&mut tx)
+            .await?;
+            if pending > bounds.deliveries_max || pending_bytes > bounds.bytes_max {
+                expire_surplus(&mut tx, id, (pending, pending_bytes), bounds, now).await?;
+            }
+            if let Some(hold_until) = kept.hold_until {
+                sql("UPDATE webhooks SET hold_until = $2 WHERE id = $1 AND hold_until < $2")
+                    .bind(id)
+                    .bind(hold_until)
+                    .execute(&mut tx)
+                    .await?;
+            }
+            if let Some(failure) = kept.failure {
+                let reason = fail(&mut tx, id, &failure, false, bounds, now).await?;
+                disabled.extend(reason.map(|reason| (kept.webhook, reason)));
+            }
+        }
+        tx.commit().await?;
+        Ok(disabled)
+    }
+
+    /// Deliveries that waited for another one wait no longer, unless tries have failed.
+    pub(crate) async fn let_deliveries_go(&self, webhook: WebhookId) -> Result<(), RegistryError> {
+        let mut tx = self.begin_upkeep().await?;
+        sql("UPDATE webhooks SET hold_until = 0 WHERE id = $1 AND failures = 0")
+            .bind(webhook.as_uuid())
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Whether kept deliveries of any webhook can be tried now.
+    pub(crate) async fn has_due_deliveries(&self, now: i64) -> Result<bool, RegistryError> {
+        let (any,) = sql("SELECT EXISTS (SELECT 1 FROM webhooks
+                          WHERE pending_count > 0 AND hold_until <= $1 AND lease_until <= $1 AND disabled = 0)")
+        .bind(now)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(any)
+    }
+
+    /// Takes webhooks whose kept deliveries can be tried now: nobody else gets them before `lease_until`.
+    pub(crate) async fn claim_webhooks(
+        &self,
+        now: i64,
+        lease_until: i64,
+        limit: i64,
+    ) -> Result<Vec<WebhookId>, RegistryError> {
+        let mut tx = self.begin_upkeep().await?;
+        let due: Vec<(Uuid,)> = sql("SELECT id FROM webhooks
+             WHERE pending_count > 0 AND hold_until <= $1 AND lease_until <= $1 AND disabled = 0
+             ORDER BY hold_until, id LIMIT $2")
+        .bind(now)
+        .bind(limit)
+        .fetch_all(&mut tx)
+        .await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut update = SqlBuilder::new("UPDATE webhooks SET lease_until = ");
+        update.push_bind(lease_until).push(" WHERE id").push_in(due.iter().map(|(id,)| *id));
+        update.build_once().execute(&mut tx).await?;
+        tx.commit().await?;
+        Ok(due.into_iter().map(|(id,)| WebhookId::from_uuid(id)).collect())
+    }
+
+    /// Forgets who delivers: for a registry that no other process works on, at its start.
+    pub(crate) async fn clear_webhook_leases(&self) -> Result<(), RegistryError> {
+        let mut tx = self.begin_upkeep().await?;
+        sql("UPDATE webhooks SET lease_until = 0 WHERE lease_until > 0").execute(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The first of a webhook's kept deliveries that can be tried now, in their order: at most so many and, but for the
+    /// first, so many bytes.
+    pub(crate) async fn due_deliveries(
+        &self,
+        webhook: WebhookId,
+        now: i64,
+        count_max: i64,
+        bytes_max: i64,
+    ) -> Result<Vec<Pending>, RegistryError> {
+        let sizes: Vec<(i64, i64)> = sql("SELECT seq, bytes FROM webhook_deliveries
+             WHERE webhook_id = $1 AND state = $2 AND next_try_at <= $3 AND expires_at > $3 ORDER BY seq LIMIT $4")
+        .bind(webhook.as_uuid())
+        .bind(PENDING)
+        .bind(now)
+        .bind(count_max)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut sum = 0;
+        let fits = |(index, (_, bytes)): &(usize, &(i64, i64))| {
+            sum += bytes;
+            *index == 0 || sum <= bytes_max
+        };
+        let Some((_, (last, _))) = sizes.iter().enumerate().take_while(fits).last() else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<(i64, Uuid, i64, Vec<u8>, i64, i64)> =
+            sql("SELECT seq, id, format, body, records, attempts FROM webhook_deliveries
+                 WHERE webhook_id = $1 AND state = $2 AND next_try_at <= $3 AND expires_at > $3 AND seq <= $4 ORDER BY seq")
+            .bind(webhook.as_uuid())
+            .bind(PENDING)
+            .bind(now)
+            .bind(*last)
+            .fetch_all(&self.readers)
+            .await?;
+        let read = |(seq, id, format, body, records, attempts)| {
+            let format = Format::from_code(format)
+                .ok_or(RegistryError::Damaged("a delivery has an unknown format"))?;
+            Ok(Pending { seq, id, format, body, records, attempts })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// When the next of a webhook's kept deliveries can be tried.
+    pub(crate) async fn next_delivery_due(&self, webhook: WebhookId) -> Result<Option<i64>, RegistryError> {
+        let (next,) =
+            sql("SELECT MIN(next_try_at) FROM webhook_deliveries WHERE webhook_id = $1 AND state = $2")
+                .bind(webhook.as_uuid())
+                .bind(PENDING)
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(next)
+    }
+
+    /// Of these webhooks, how many deliveries are kept for each and wait.
+    pub(crate) async fn pending_deliveries(
+        &self,
+        webhooks: &[WebhookId],
+    ) -> Result<BTreeMap<WebhookId, i64>, RegistryError> {
+        let mut counts = BTreeMap::new();
+        for webhooks in webhooks.chunks(ROWS_PER_INSERT_MAX) {
+            let mut select = SqlBuilder::new("SELECT id, pending_count FROM webhooks WHERE id");
+            select.push_in(webhooks.iter().map(WebhookId::as_uuid));
+            let rows: Vec<(Uuid, i64)> = select.build_once().fetch_all(&self.readers).await?;
+            counts.extend(rows.into_iter().map(|(id, count)| (WebhookId::from_uuid(id), count)));
+        }
+        Ok(counts)
+    }
+
+    /// Keeps what came of tries of kept deliveries. Says so if the webhook was disabled for it.
+    pub(crate) async fn settle_deliveries(
+        &self,
+        settled: &Settled,
+        bounds: &Bounds,
+        now: i64,
+    ) -> Result<Option<Disabled>, RegistryError> {
+        let id = settled.webhook.as_uuid();
+        let mut tx = self.begin_upkeep().await?;
+        let Deleted { pending: (count, bytes), expired } = delete(&mut tx, id, &settled.delivered).await?;
+        // Given up while it was delivered after all.
+        add_expired(&mut tx, id, -expired.0, -expired.1).await?;
+        for (seq, next_try_at) in &settled.failed {
+            sql("UPDATE webhook_deliveries SET attempts = attempts + 1, next_try_at = $3 WHERE webhook_id = $1 AND seq = $2")
+                .bind(id)
+                .bind(*seq)
+                .bind(*next_try_at)
+                .execute(&mut tx)
+                .await?;
+        }
+        sql("UPDATE webhooks SET pending_count = pending_count - $2, pending_bytes = pending_bytes - $3,
+                                 hold_until = $4, lease_until = $5, steps_aside = $6 WHERE id = $1")
+        .bind(id)
+        .bind(count)
+        .bind(bytes)
+        .bind(settled.hold_until)
+        .bind(settled.lease_until)
+        .bind(i64::from(settled.all_step_aside))
+        .execute(&mut tx)
+        .await?;
+        let is_alive = !settled.delivered.is_empty();
+        let disabled = match settled.failure {
+            Some(failure) => fail(&mut tx, id, &failure, is_alive, bounds, now).await?,
+            None => {
+                if is_alive {
+                    sql("UPDATE webhooks SET failures = 0, failing_since = 0 WHERE id = $1")
+                        .bind(id)
+                        .execute(&mut tx)
+                        .await?;
+                }
+                None
+            }
+        };
+        tx.commit().await?;
+        Ok(disabled)
+    }
+
+    /// Gives up what has been tried for too long, and deletes what could be replayed long enough: some of it. Whether there
+    /// may be more.
+    pub(crate) async fn sweep_deliveries(&self, bounds: &Bounds, now: i64) -> Result<bool, RegistryError> {
+        let ended = async |state: i64| {
+            let rows: Vec<(Uuid, i64, i64)> = sql("SELECT webhook_id, seq, bytes FROM webhook_deliveries
+                 WHERE state = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3")
+            .bind(state)
+            .bind(now)
+            .bind(SWEPT_AT_ONCE)
+            .fetch_all(&self.readers)
+            .await?;
+            Ok::<_, RegistryError>(rows)
+        };
+        let (given_up, over) = (ended(PENDING).await?, ended(EXPIRED).await?);
+        if given_up.is_empty() && over.is_empty() {
+            return Ok(false);
+        }
+        let more = given_up.len().max(over.len()) as i64 == SWEPT_AT_ONCE;
+        let by_webhook = |rows: Vec<(Uuid, i64, i64)>| {
+            let mut by_webhook: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
+            for (webhook, seq, _) in rows {
+                by_webhook.entry(webhook).or_default().push(seq);
+            }
+            by_webhook
+        };
+        let mut tx = self.begin_upkeep().await?;
+        for (webhook, seqs) in by_webhook(over) {
+            let (count, bytes) = delete(&mut tx, webhook, &seqs).await?.expired;
+            add_expired(&mut tx, webhook, -count, -bytes).await?;
+        }
+        for (webhook, seqs) in by_webhook(given_up) {
+            expire(&mut tx, webhook, &seqs, bounds, now).await?;
+        }
+        tx.commit().await?;
+        Ok(more)
+    }
+
+    /// How much is kept, over all webhooks.
+    pub(crate) async fn delivery_backlog(&self) -> Result<Backlog, RegistryError> {
+        let (deliveries, first_end) = sql("SELECT
+                (SELECT CAST(COALESCE(SUM(pending_count), 0) AS BIGINT) FROM webhooks WHERE pending_count > 0),
+                (SELECT MIN(expires_at) FROM webhook_deliveries WHERE state = 0)")
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(Backlog { deliveries, first_end })
+    }
+
+    /// Remembers tries, the last [`ATTEMPTS_KEPT`] of each webhook, and counts all.
+    pub(crate) async fn record_attempts(&self, attempts: &[Attempt]) -> Result<(), RegistryError> {
+        let mut by_webhook: BTreeMap<Uuid, Vec<&Attempt>> = BTreeMap::new();
+        for attempt in attempts {
+            by_webhook.entry(attempt.webhook.as_uuid()).or_default().push(attempt);
+        }
+        let by_webhook: Vec<(Uuid, Vec<&Attempt>)> = by_webhook.into_iter().collect();
+        let mut tx = self.begin_upkeep().await?;
+        let mut rows: Vec<(i64, &Attempt)> = Vec::new();
+        for chunk in by_webhook.chunks(ROWS_PER_INSERT_MAX) {
+            let ends = count_attempts(&mut tx, chunk).await?;
+            for (webhook, attempts) in chunk {
+                let Some(end) = ends.get(webhook) else { continue };
+                let first = end - attempts.len() as i64;
+                let kept =
+                    attempts.iter().zip(first..).skip(attempts.len().saturating_sub(ATTEMPTS_KEPT as usize));
+                rows.extend(kept.map(|(attempt, seq)| (seq, *attempt)));
+            }
+        }
+        for rows in rows.chunks(ROWS_PER_INSERT_MAX) {
+            let mut insert = SqlBuilder::new(
+                "INSERT INTO webhook_attempts (webhook_id, slot, seq, at, delivery_id, outcome, status, latency,
+                                               next_try_at, records, bytes, excerpt) ",
+            );
+            insert.push_values(rows, |row, (seq, attempt)| {
+                row.bind(attempt.webhook.as_uuid()).bind(seq % ATTEMPTS_KEPT).bind(*seq).bind(attempt.at);
+                row.bind(attempt.delivery).bind(attempt.outcome).bind(attempt.status).bind(attempt.latency);
+                row.bind(attempt.next_try_at).bind(attempt.records).bind(attempt.bytes);
+                row.bind(attempt.excerpt.clone());
+            });
+            insert.push(
+                " ON CONFLICT (webhook_id, slot) DO UPDATE SET seq = excluded.seq, at = excluded.at,
+                   delivery_id = excluded.delivery_id, outcome = excluded.outcome, status = excluded.status,
+                   latency = excluded.latency, next_try_at = excluded.next_try_at, records = excluded.records,
+                   bytes = excluded.bytes, excerpt = excluded.excerpt",
+            );
+            insert.build_once().execute(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// A page of a webhook's last tries, the newest first, and how many of them there are.
+    pub(crate) async fn attempts(
+        &self,
+        webhook: WebhookId,
+        offset: i64,
+        limit: i64,
+    ) -> Result<(i64, Vec<ShownAttempt>), RegistryError> {
+        let mut snapshot = self.snapshot().await?;
+        let count =
+            sql("SELECT COUNT(*) FROM webhook_attempts WHERE webhook_id = $1").bind(webhook.as_uuid());
+        let (total,) = count.fetch_one(&mut snapshot).await?;
+        let rows =
+            sql("SELECT at, delivery_id, outcome, status, latency, next_try_at, records, bytes, excerpt
+             FROM webhook_attempts WHERE webhook_id = $1 ORDER BY seq DESC LIMIT $2 OFFSET $3")
+            .bind(webhook.as_uuid())
+            .bind(limit)
+            .bind(offset)
+            .fetch_all(&mut snapshot)
+            .await?;
+        Ok((total, rows))
+    }
+
+    /// A page of a webhook's kept deliveries, the oldest first, and how many there are.
+    pub(crate) async fn kept_deliveries(
+        &self,
+        webhook: WebhookId,
+        state: KeptState,
+        offset: i64,
+        limit: i64,
+    ) -> Result<(i64, Vec<ShownDelivery>), RegistryError> {
+        let mut snapshot = self.snapshot().await?;
+        let count = sql("SELECT COUNT(*) FROM webhook_deliveries WHERE webhook_id = $1 AND state = $2");
+        let (total,) = count.bind(webhook.as_uuid()).bind(state.code()).fetch_one(&mut snapshot).await?;
+        let rows = sql("SELECT id, records, bytes, attempts, next_try_at, created_at, expires_at
+             FROM webhook_deliveries WHERE webhook_id = $1 AND state = $2 ORDER BY seq LIMIT $3 OFFSET $4")
+        .bind(webhook.as_uuid())
+        .bind(state.code())
+        .bind(limit)
+        .bind(offset)
+        .fetch_all(&mut snapshot)
+        .await?;
+        Ok((total, rows))
+    }
+
+    /// Has one given-up delivery tried again, or all of them as far as there is room, oldest first. How many.
+    pub(crate) async fn replay_deliveries(
+        &self,
+        by: &Author,
+        (thing, webhook): (ThingId, WebhookId),
+        only: Option<Uuid>,
+        bounds: &Bounds,
+        now: i64,
+    ) -> Result<i64, RegistryError> {
+        let id = webhook.as_uuid();
+        let mut tx = self.begin(by).await?;
+        record(&mut tx, Deed::WebhookReplay, &[Done::with(thing.as_uuid(), webhook.as_uuid())]).await?;
+        let row: Option<(i64, i64)> = sql("SELECT pending_count, pending_bytes FROM webhooks WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut tx)
+            .await?;
+        let Some((mut pending, mut pending_bytes)) = row else { return Ok(0) };
+        let mut select = SqlBuilder::new("SELECT seq, bytes FROM webhook_deliveries WHERE webhook_id = ");
+        select.push_bind(id).push(" AND state = ").push_bind(EXPIRED);
+        if let Some(only) = only {
+            select.push(" AND id = ").push_bind(only);
+        }
+        select.push(" ORDER BY seq LIMIT ").push_bind(bounds.deliveries_max);
+        let rows: Vec<(i64, i64)> = select.build().fetch_all(&mut tx).await?;
+        let (mut seqs, mut bytes) = (Vec::new(), 0);
+        for (seq, size) in rows {
+            (pending, pending_bytes) = (pending + 1, pending_bytes + size);
+            if pending > bounds.deliveries_max || pending_bytes > bounds.bytes_max {
+                break;
+            }
+            seqs.push(seq);
+            bytes += size;
+        }
+        for seqs in seqs.chunks(ROWS_PER_INSERT_MAX) {
+            let mut update = SqlBuilder::new("UPDATE webhook_deliveries SET state = ");
+            update.push_bind(PENDING).push(", attempts = 0, next_try_at = 0, expires_at = ");
+            update.push_bind(now + bounds.give_up_after).push(" WHERE webhook_id = ").push_bind(id);
+            update.push(" AND seq").push_in(seqs.iter().copied());
+            update.build_once().execute(&mut tx).await?;
+        }
+        let count = seqs.len() as i64;
+        sql("UPDATE webhooks SET pending_count = pending_count + $2, pending_bytes = pending_bytes + $3, hold_until = 0
+             WHERE id = $1")
+        .bind(id)
+        .bind(count)
+        .bind(bytes)
+        .execute(&mut tx)
+        .await?;
+        add_expired(&mut tx, id, -count, -bytes).await?;
+        tx.commit().await?;
+        Ok(count)
+    }
+}
+
+/// Adds deliveries from a number on, and says how many of them were not there, with their bytes.
+async fn insert(
+    tx: &mut Tx,
+    webhook: Uuid,
+    first: i64,
+    deliveries: &[NewDelivery],
+    give_up_at: i64,
+    now: i64,
+) -> Result<(i64, i64), RegistryError> {
+    let (mut seq, mut count, mut sum) = (first, 0, 0);
+    for deliveries in deliveries.chunks(DELIVERIES_AT_ONCE) {
+        let mut insert = SqlBuilder::new(
+            "INSERT INTO webhook_deliveries (webhook_id, seq, id, state, format, body, bytes, records, attempts,
+                                             next_try_at, created_at, expires_at) ",
+        );
+        insert.push_values(deliveries, |row, delivery| {
+            row.bind(webhook).bind(seq).bind(delivery.id).bind(PENDING).bind(delivery.format.code());
+            row.bind(delivery.body.clone()).bind(delivery.body.len() as i64).bind(delivery.records);
+            row.bind(delivery.attempts).bind(0).bind(now).bind(give_up_at);
+            seq += 1;
+        });
+        insert.push(" ON CONFLICT (webhook_id, id) DO NOTHING RETURNING bytes");
+        let added: Vec<(i64,)> = insert.build_once().fetch_all(&mut *tx).await?;
+        count += added.len() as i64;
+        sum += added.iter().map(|(bytes,)| bytes).sum::<i64>();
+    }
+    Ok((count, sum))
+}
+
+/// How many deliveries were deleted, with their bytes, by what they were.
+#[derive(Debug, Default)]
+struct Deleted {
+    pending: (i64, i64),
+    expired: (i64, i64),
+}
+
+/// Deletes deliveries, whatever they are by now.
+async fn delete(tx: &mut Tx, webhook: Uuid, seqs: &[i64]) -> Result<Deleted, RegistryError> {
+    let mut sums = Deleted::default();
+    for seqs in seqs.chunks(ROWS_PER_INSERT_MAX) {
+        let mut delete = SqlBuilder::new("DELETE FROM webhook_deliveries WHERE webhook_id = ");
+        delete
+            .push_bind(webhook)
+            .push(" AND seq")
+            .push_in(seqs.iter().copied())
+            .push(" RETURNING state, bytes");
+        let deleted: Vec<(i64, i64)> = delete.build_once().fetch_all(&mut *tx).await?;
+        for (state, bytes) in deleted {
+            let sums = if state == PENDING { &mut sums.pending } else { &mut sums.expired };
+            *sums = (sums.0 + 1, sums.1 + bytes);
+        }
+    }
+    Ok(sums)
+}
+
+/// Gives up the oldest of what is more than a webhook may have.
+async fn expire_surplus(
+    tx: &mut Tx,
+    webhook: Uuid,
+    (mut pending, mut bytes): (i64, i64),
+    bounds: &Bounds,
+    now: i64,
+) -> Result<(), RegistryError> {
+    while pending > bounds.deliveries_max || bytes > bounds.bytes_max {
+        let oldest: Vec<(i64, i64)> = sql("SELECT seq, bytes FROM webhook_deliveries
+             WHERE webhook_id = $1 AND state = $2 ORDER BY seq LIMIT $3")
+        .bind(webhook)
+        .bind(PENDING)
+        .bind(ROWS_PER_INSERT_MAX as i64)
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut seqs = Vec::new();
+        for (seq, size) in oldest {
+            if pending <= bounds.deliveries_max && bytes <= bounds.bytes_max {
+                break;
+            }
+            (pending, bytes) = (pending - 1, bytes - size);
+            seqs.push(seq);
+        }
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        expire(tx, webhook, &seqs, bounds, now).await?;
+    }
+    Ok(())
+}
+
+/// Gives up deliveries that wait; then deletes the oldest of those that were given up, if there are too many.
+async fn expire(
+    tx: &mut Tx,
+    webhook: Uuid,
+    seqs: &[i64],
+    bounds: &Bounds,
+    now: i64,
+) -> Result<(), RegistryError> {
+    let mut update = SqlBuilder::new("UPDATE webhook_deliveries SET state = ");
+    update.push_bind(EXPIRED).push(", expires_at = ").push_bind(now + bounds.replayable_for);
+    update.push(" WHERE webhook_id = ").push_bind(webhook).push(" AND state = ").push_bind(PENDING);
+    update.push(" AND seq").push_in(seqs.iter().copied()).push(" RETURNING bytes");
+    let expired: Vec<(i64,)> = update.build_once().fetch_all(&mut *tx).await?;
+    let (count, sum) = (expired.len() as i64, expired.iter().map(|(bytes,)| bytes).sum::<i64>());
+    sql("UPDATE webhooks SET pending_count = pending_count - $2, pending_bytes = pending_bytes - $3,
+                             expired = expired + $2 WHERE id = $1")
+    .bind(webhook)
+    .bind(count)
+    .bind(sum)
+    .execute(&mut *tx)
+    .await?;
+    let (mut kept, mut bytes) = add_expired(tx, webhook, count, sum).await?;
+    while kept > bounds.deliveries_max || bytes > bounds.bytes_max {
+        let oldest: Vec<(i64, i64)> = sql("SELECT seq, bytes FROM webhook_deliveries
+             WHERE webhook_id = $1 AND state = $2 ORDER BY seq LIMIT $3")
+        .bind(webhook)
+        .bind(EXPIRED)
+        .bind(ROWS_PER_INSERT_MAX as i64)
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut surplus = Vec::new();
+        let (mut left, mut left_bytes) = (kept, bytes);
+        for (seq, size) in oldest {
+            if left <= bounds.deliveries_max && left_bytes <= bounds.bytes_max {
+                break;
+            }
+            (left, left_bytes) = (left - 1, left_bytes - size);
+            surplus.push(seq);
+        }
+        if surplus.is_empty() {
+            return Ok(());
+        }
+        let (count, sum) = delete(tx, webhook, &surplus).await?.expired;
+        sql("UPDATE webhooks SET dropped = dropped + $2 WHERE id = $1")
+            .bind(webhook)
+            .bind(count)
+            .execute(&mut *tx)
+            .await?;
+        (kept, bytes) = add_expired(tx, webhook, -count, -sum).await?;
+    }
+    Ok(())
+}
+
+/// Changes how many were given up and are kept, and returns what it is now.
+async fn add_expired(
+    tx: &mut Tx,
+    webhook: Uuid,
+    count: i64,
+    bytes: i64,
+) -> Result<(i64, i64), RegistryError> {
+    let now =
+        sql("UPDATE webhooks SET expired_count = expired_count + $2, expired_bytes = expired_bytes + $3
+         WHERE id = $1 RETURNING expired_count, expired_bytes")
+        .bind(webhook)
+        .bind(count)
+        .bind(bytes)
+        .fetch_optional(tx)
+        .await?;
+    Ok(now.unwrap_or_default())
+}
+
+/// Notes that a try failed. After one that did not, the count begins again. Disables the webhook if that is what it comes to.
+async fn fail(
+    tx: &mut Tx,
+    webhook: Uuid,
+    failure: &Failure,
+    begins_again: bool,
+    bounds: &Bounds,
+    now: i64,
+) -> Result<Option<Disabled>, RegistryError> {
+    if begins_again {
+        sql("UPDATE webhooks SET failures = 0, failing_since = 0 WHERE id = $1")
+            .bind(webhook)
+            .execute(&mut *tx)
+            .await?;
+    }
+    sql("UPDATE webhooks SET failures = failures + 1, hold_until = $2,
+                             failing_since = CASE WHEN failing_since = 0 THEN $3 ELSE failing_since END WHERE id = $1")
+    .bind(webhook)
+    .bind(failure.hold_until)
+    .bind(now)
+    .execute(&mut *tx)
+    .await?;
+    let reason = if failure.is_gone { Disabled::Gone } else { Disabled::Failing };
+    let failing_since_max = if failure.is_gone { now } else { now - bounds.disable_after };
+    let disabled: Option<(Uuid,)> = sql("UPDATE webhooks SET disabled = $2, disabled_at = $3
+         WHERE id = $1 AND disabled = 0 AND failing_since <= $4 RETURNING thing_id")
+    .bind(webhook)
+    .bind(reason.code())
+    .bind(now)
+    .bind(failing_since_max)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((thing,)) = disabled else { return Ok(None) };
+    note_change(tx, thing).await?;
+    Ok(Some(reason))
+}
+
+/// Counts tries, and returns behind which number the last of each webhook is. Webhooks that are gone are left out.
+async fn count_attempts(
+    tx: &mut Tx,
+    by_webhook: &[(Uuid, Vec<&Attempt>)],
+) -> Result<BTreeMap<Uuid, i64>, RegistryError> {
+    let mut update =
+        SqlBuilder::new("WITH done (id, attempts, delivered, failed, delivered_at, failed_at) AS (");
+    update.push_values(by_webhook, |row, (webhook, attempts)| {
+        let delivered = attempts.iter().filter(|attempt| attempt.is_delivered).count() as i64;
+        let last = |is_delivered: bool| {
+            let those = attempts.iter().filter(|attempt| attempt.is_delivered == is_delivered);
+            those.map(|attempt| attempt.at).max().unwrap_or(0)
+        };
+        row.bind(*webhook).bind(attempts.len() as i64).bind(delivered);
+        row.bind(attempts.len() as i64 - delivered).bind(last(true)).bind(last(false));
+    });
+    update.push(
+        ") UPDATE webhooks SET attempts = webhooks.attempts + done.attempts,
+             delivered = webhooks.delivered + done.delivered, failed = webhooks.failed + done.failed,
+             last_delivered_at = CASE WHEN done.delivered > 0 THEN done.delivered_at ELSE webhooks.last_delivered_at END,
+             last_failed_at = CASE WHEN done.failed > 0 THEN done.failed_at ELSE webhooks.last_failed_at END,
+             failures = CASE WHEN done.delivered_at > done.failed_at AND webhooks.pending_count = 0 THEN 0
+                             ELSE webhooks.failures END,
+             failing_since = CASE WHEN done.delivered_at > done.failed_at AND webhooks.pending_count = 0 THEN 0
+                                  ELSE webhooks.failing_since END
+           FROM done WHERE webhooks.id = done.id RETURNING webhooks.id, webhooks.attempts",
+    );
+    let rows: Vec<(Uuid, i64)> = update.build_once().fetch_all(tx).await?;
+    Ok(rows.into_iter().collect())
+}

@@ -1,0 +1,268 @@
+//! Deliveries of a courier on a log of its own: what endpoints can do to a webhook, in times that a test can wait for.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use domain::senml::Format;
+use domain::{BucketWidth, ChannelId, Entry, Protocol, ReceivedAt, Subtopic};
+use http::{HeaderMap, StatusCode};
+use log::{EmbeddedConfig, EmbeddedLog, Log};
+use serde_json::{Value, json};
+use service::clock;
+use service::feed::Feed;
+use thalweg_control_plane::ControlPlane;
+use thalweg_control_plane::delivery::DeliveryConfig;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::site::Site;
+use crate::world::{Changes, World, new_store};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An endpoint: it answers what it is told to, then 200.
+#[derive(Default)]
+struct Endpoint {
+    answers: Mutex<VecDeque<u16>>,
+    received: Mutex<Vec<(HeaderMap, Value)>>,
+}
+
+impl Endpoint {
+    async fn start() -> (Arc<Self>, String) {
+        let endpoint = Arc::new(Self::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let router = Router::new().fallback(receive).with_state(Arc::clone(&endpoint));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (endpoint, url)
+    }
+
+    fn will_answer(&self, answers: impl IntoIterator<Item = u16>) {
+        self.answers.lock().unwrap().extend(answers);
+    }
+
+    fn count(&self) -> usize {
+        self.received.lock().unwrap().len()
+    }
+
+    fn values(&self) -> Vec<i64> {
+        let received = self.received.lock().unwrap();
+        received.iter().map(|(_, body)| body["messages"][0]["value"].as_i64().unwrap()).collect()
+    }
+
+    fn signatures(&self) -> Vec<String> {
+        let received = self.received.lock().unwrap();
+        received
+            .iter()
+            .map(|(headers, _)| headers["webhook-signature"].to_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+async fn receive(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let body = serde_json::from_slice(&body).unwrap();
+    endpoint.received.lock().unwrap().push((headers, body));
+    let answer = endpoint.answers.lock().unwrap().pop_front().unwrap_or(200);
+    StatusCode::from_u16(answer).unwrap()
+}
+
+/// A world whose deliveries are made.
+struct Post {
+    world: World,
+    log: Arc<dyn Log>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Post {
+    async fn start(config: DeliveryConfig) -> Self {
+        let site = Arc::new(Site::new().await);
+        let mut settings = site.config();
+        settings.deliveries = DeliveryConfig { allow_private: true, ..config };
+        let store = new_store(site.directory());
+        let (feed, changes) = (Arc::new(Feed::default()), Arc::new(Changes::default()));
+        let (app, _) = ControlPlane::open(settings, feed, store).await.unwrap();
+        let log = open_log(&site.directory().join("log"));
+        let stop = CancellationToken::new();
+        let run = app.courier().clone().run(Arc::clone(&log), stop.clone());
+        let task = tokio::spawn(async move { run.await.unwrap() });
+        app.courier().status().running().await;
+        Self { world: World::of(site, app, changes).await, log, stop, task }
+    }
+
+    async fn finish(self) -> World {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.log.close().await;
+        self.world
+    }
+
+    async fn publish(&self, thing: &str, value: i64) {
+        let entry = Entry {
+            channel: ChannelId::from_bytes([7; 16]),
+            profile: BucketWidth::Hour.into(),
+            publisher: thing.parse().unwrap(),
+            subtopic: Subtopic::default(),
+            protocol: Protocol::Http,
+            format: Format::Json,
+            received: ReceivedAt::from_micros(clock::unix_micros()),
+            payload: json!([{"n": "a", "v": value}]).to_string().into(),
+        };
+        self.log.append(vec![entry]).await.unwrap();
+    }
+
+    /// A webhook of a new thing of the admin's: the thing, and the webhook's path.
+    async fn webhook(&self, url: &str) -> (String, String) {
+        let admin = &self.world.admin;
+        let (thing, _) = self.world.thing(admin).await;
+        let path = format!("/webhooks/{thing}");
+        let hook = json!({"name": "x", "format": "json", "url": url});
+        self.world.post(&path, admin, hook).await.is(201);
+        let list = self.world.get(&path, admin).await.json();
+        let id = list["webhooks"][0]["id"].as_str().unwrap().to_owned();
+        (thing, format!("{path}/{id}"))
+    }
+
+    async fn view(&self, path: &str) -> Value {
+        self.world.get(path, &self.world.admin).await.is(200).json()
+    }
+
+    /// Waits until the webhook looks so.
+    async fn until(&self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let looked = async {
+            loop {
+                let view = self.view(path).await;
+                if is(&view) {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looked).await {
+            Ok(view) => view,
+            Err(_) => panic!("it stays {}", self.view(path).await),
+        }
+    }
+}
+
+fn open_log(directory: &Path) -> Arc<dyn Log> {
+    Arc::new(EmbeddedLog::open(directory, EmbeddedConfig::default(), &[]).unwrap().0)
+}
+
+fn counter(view: &Value, name: &str) -> i64 {
+    view["counters"][name].as_i64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_gone_is_left_alone_until_its_webhook_is_enabled() {
+    let post = Post::start(DeliveryConfig::default()).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    endpoint.will_answer([410]);
+    post.publish(&thing, 1).await;
+    let view = post.until(&path, |view| view["enabled"] == false).await;
+    assert_eq!((&view["disabled_reason"], counter(&view, "pending")), (&json!("gone"), 1));
+    post.publish(&thing, 2).await;
+    post.world.post(&format!("{path}/enable"), &post.world.admin, Value::Null).await.is(200);
+    post.publish(&thing, 3).await;
+    let view =
+        post.until(&path, |view| counter(view, "delivered") >= 2 && counter(view, "pending") == 0).await;
+    assert_eq!((&view["status"], counter(&view, "failed")), (&json!("ok"), 1));
+    assert_eq!(endpoint.values()[..2], [1, 1], "what was kept comes again");
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_whose_every_try_fails_for_long_is_disabled_and_says_so() {
+    let disable_after = Duration::from_millis(1_500);
+    let post = Post::start(DeliveryConfig { disable_after, ..DeliveryConfig::default() }).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    endpoint.will_answer([500; 100]);
+    post.publish(&thing, 1).await;
+    let view = post.until(&path, |view| view["enabled"] == false).await;
+    assert_eq!((&view["status"], &view["disabled_reason"]), (&json!("disabled"), &json!("failing")));
+    assert!(counter(&view, "pending") == 1 && endpoint.count() >= 2, "{view}");
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_is_listed_and_can_be_replayed() {
+    let give_up_after = Duration::from_secs(2);
+    let post = Post::start(DeliveryConfig { give_up_after, ..DeliveryConfig::default() }).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    let admin = post.world.admin.clone();
+    endpoint.will_answer([500; 1_000]);
+    post.publish(&thing, 1).await;
+    post.until(&path, |view| counter(view, "replayable") == 1).await;
+    let tried = endpoint.count();
+    assert!(tried >= 1);
+    let page = post.world.get(&format!("{path}/deliveries?state=expired"), &admin).await.is(200).json();
+    assert_eq!((&page["total"], &page["deliveries"][0]["records"]), (&json!(1), &json!(1)));
+    endpoint.answers.lock().unwrap().clear();
+    let id = &page["deliveries"][0]["id"];
+    let replay = format!("{path}/replay");
+    let replayed = post.world.post(&replay, &admin, json!({"delivery": id})).await.is(200).json();
+    assert_eq!(replayed["replayed"], 1);
+    let view =
+        post.until(&path, |view| counter(view, "delivered") == 1 && counter(view, "pending") == 0).await;
+    assert_eq!((counter(&view, "replayable"), counter(&view, "expired")), (0, 1));
+    assert_eq!(endpoint.received.lock().unwrap().last().unwrap().0["webhook-id"], id.as_str().unwrap());
+    post.world.post(&replay, &admin, json!({"delivery": id})).await.refused(404);
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn for_a_day_after_a_rotation_both_secrets_sign() {
+    let post = Post::start(DeliveryConfig::default()).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    post.publish(&thing, 1).await;
+    post.until(&path, |view| counter(view, "delivered") == 1).await;
+    post.world.post(&format!("{path}/secret"), &post.world.admin, Value::Null).await.is(200);
+    post.publish(&thing, 2).await;
+    post.until(&path, |view| counter(view, "delivered") == 2).await;
+    let signatures = endpoint.signatures();
+    let counts: Vec<usize> = signatures.iter().map(|signatures| signatures.split(' ').count()).collect();
+    assert_eq!(counts, [1, 2], "{signatures:?}");
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_the_endpoint_never_takes_does_not_keep_the_others() {
+    let post = Post::start(DeliveryConfig::default()).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    // Three times in order; then those behind it are tried, which is what the answer after is for.
+    endpoint.will_answer([400, 400, 400]);
+    post.publish(&thing, 1).await;
+    post.until(&path, |view| counter(view, "failed") >= 1).await;
+    post.publish(&thing, 2).await;
+    post.until(&path, |view| counter(view, "pending") == 0).await;
+    assert_eq!(endpoint.values(), [1, 1, 1, 2, 1]);
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_group_moves_on_also_where_there_is_no_webhook_and_starts_again_where_it_was() {
+    let post = Post::start(DeliveryConfig::default()).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    post.publish("00000000-0000-4000-8000-000000000001", 1).await;
+    post.publish(&thing, 1).await;
+    post.until(&path, |view| counter(view, "delivered") == 1).await;
+    let world = post.finish().await;
+    let log = open_log(&world.site.directory().join("log"));
+    let mut subscription = log.subscribe("webhooks", &[]).await.unwrap();
+    assert_eq!(subscription.backlog(), 0, "everything was committed at the stop");
+    let wait = log::BatchLimits { entries_max: 1, bytes_max: 1, linger: Duration::ZERO };
+    let more = tokio::time::timeout(Duration::from_millis(50), subscription.next_batch(&wait)).await;
+    assert!(more.is_err() && endpoint.count() == 1);
+}
