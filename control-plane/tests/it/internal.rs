@@ -274,18 +274,22 @@ async fn a_control_plane_that_dies_leaves_nobody_waiting_and_is_found_again() {
     let fleet = fleet(&world, 100).await;
     let listener = Listener::start(&world, &[1], ANY).await;
     let remote = remote(&[listener.address], 1);
+    let answered = HashMap::from([("granted", 10), ("unknown", 990)]);
+    assert_eq!(ask_all(&remote, &fleet, 1_000).await, answered);
     let requests = Arc::clone(&listener.requests);
+    let before = requests.load(Ordering::Relaxed);
     let dies = async {
-        while requests.load(Ordering::Relaxed) < 5 {
+        // It dies while it answers: some of these may be answered, or none.
+        while requests.load(Ordering::Relaxed) < before + 5 {
             tokio::task::yield_now().await;
         }
         listener.die().await
     };
     let (outcomes, address) = tokio::join!(ask_all(&remote, &fleet, 40_000), dies);
-    assert!(outcomes["unanswered"] > 0 && outcomes["unknown"] > 0, "{outcomes:?}");
+    assert!(outcomes["unanswered"] > 0, "{outcomes:?}");
     let listener = Listener::start(&world, &[1], address).await;
     let outcomes = ask_all(&remote, &fleet, 1_000).await;
-    assert_eq!(outcomes, HashMap::from([("granted", 10), ("unknown", 990)]));
+    assert_eq!(outcomes, answered);
     listener.die().await;
 }
 
