@@ -39,6 +39,13 @@ pub(crate) struct Bounds {
     pub(crate) disable_after: i64,
 }
 
+impl Bounds {
+    /// Whether so many deliveries of so many bytes are more than a webhook may have.
+    const fn are_passed_by(&self, (count, bytes): (i64, i64)) -> bool {
+        count > self.deliveries_max || bytes > self.bytes_max
+    }
+}
+
 /// A delivery to be kept.
 #[derive(Debug, Clone)]
 pub(crate) struct NewDelivery {
@@ -202,7 +209,7 @@ impl Registry {
             .bind(bytes)
             .fetch_one(&mut tx)
             .await?;
-            if pending > bounds.deliveries_max || pending_bytes > bounds.bytes_max {
+            if bounds.are_passed_by((pending, pending_bytes)) {
                 expire_surplus(&mut tx, id, (pending, pending_bytes), bounds, now).await?;
             }
             if let Some(hold_until) = kept.hold_until {
@@ -550,7 +557,7 @@ impl Registry {
         let (mut seqs, mut bytes) = (Vec::new(), 0);
         for (seq, size) in rows {
             (pending, pending_bytes) = (pending + 1, pending_bytes + size);
-            if pending > bounds.deliveries_max || pending_bytes > bounds.bytes_max {
+            if bounds.are_passed_by((pending, pending_bytes)) {
                 break;
             }
             seqs.push(seq);
@@ -636,32 +643,46 @@ async fn delete(tx: &mut Tx, webhook: Uuid, seqs: &[i64]) -> Result<Deleted, Reg
 async fn expire_surplus(
     tx: &mut Tx,
     webhook: Uuid,
-    (mut pending, mut bytes): (i64, i64),
+    mut waiting: (i64, i64),
     bounds: &Bounds,
     now: i64,
 ) -> Result<(), RegistryError> {
-    while pending > bounds.deliveries_max || bytes > bounds.bytes_max {
-        let oldest: Vec<(i64, i64)> = sql("SELECT seq, bytes FROM webhook_deliveries
-             WHERE webhook_id = $1 AND state = $2 ORDER BY seq LIMIT $3")
-        .bind(webhook)
-        .bind(PENDING)
-        .bind(ROWS_PER_INSERT_MAX as i64)
-        .fetch_all(&mut *tx)
-        .await?;
-        let mut seqs = Vec::new();
-        for (seq, size) in oldest {
-            if pending <= bounds.deliveries_max && bytes <= bounds.bytes_max {
-                break;
-            }
-            (pending, bytes) = (pending - 1, bytes - size);
-            seqs.push(seq);
-        }
-        if seqs.is_empty() {
+    while bounds.are_passed_by(waiting) {
+        let (surplus, left) = oldest_surplus(tx, webhook, PENDING, waiting, bounds).await?;
+        if surplus.is_empty() {
             return Ok(());
         }
-        expire(tx, webhook, &seqs, bounds, now).await?;
+        expire(tx, webhook, &surplus, bounds, now).await?;
+        waiting = left;
     }
     Ok(())
+}
+
+/// The oldest deliveries of a state that are more than a webhook may have, some of them, and how many there are, with their bytes,
+/// without those.
+async fn oldest_surplus(
+    tx: &mut Tx,
+    webhook: Uuid,
+    state: i64,
+    (mut count, mut bytes): (i64, i64),
+    bounds: &Bounds,
+) -> Result<(Vec<i64>, (i64, i64)), RegistryError> {
+    let oldest: Vec<(i64, i64)> = sql("SELECT seq, bytes FROM webhook_deliveries
+         WHERE webhook_id = $1 AND state = $2 ORDER BY seq LIMIT $3")
+    .bind(webhook)
+    .bind(state)
+    .bind(ROWS_PER_INSERT_MAX as i64)
+    .fetch_all(tx)
+    .await?;
+    let mut surplus = Vec::new();
+    for (seq, size) in oldest {
+        if !bounds.are_passed_by((count, bytes)) {
+            break;
+        }
+        (count, bytes) = (count - 1, bytes - size);
+        surplus.push(seq);
+    }
+    Ok((surplus, (count, bytes)))
 }
 
 /// Gives up deliveries that wait; then deletes the oldest of those that were given up, if there are too many.
@@ -685,24 +706,9 @@ async fn expire(
     .bind(sum)
     .execute(&mut *tx)
     .await?;
-    let (mut kept, mut bytes) = add_expired(tx, webhook, count, sum).await?;
-    while kept > bounds.deliveries_max || bytes > bounds.bytes_max {
-        let oldest: Vec<(i64, i64)> = sql("SELECT seq, bytes FROM webhook_deliveries
-             WHERE webhook_id = $1 AND state = $2 ORDER BY seq LIMIT $3")
-        .bind(webhook)
-        .bind(EXPIRED)
-        .bind(ROWS_PER_INSERT_MAX as i64)
-        .fetch_all(&mut *tx)
-        .await?;
-        let mut surplus = Vec::new();
-        let (mut left, mut left_bytes) = (kept, bytes);
-        for (seq, size) in oldest {
-            if left <= bounds.deliveries_max && left_bytes <= bounds.bytes_max {
-                break;
-            }
-            (left, left_bytes) = (left - 1, left_bytes - size);
-            surplus.push(seq);
-        }
+    let mut kept = add_expired(tx, webhook, count, sum).await?;
+    while bounds.are_passed_by(kept) {
+        let (surplus, _) = oldest_surplus(tx, webhook, EXPIRED, kept, bounds).await?;
         if surplus.is_empty() {
             return Ok(());
         }
@@ -712,7 +718,7 @@ async fn expire(
             .bind(count)
             .execute(&mut *tx)
             .await?;
-        (kept, bytes) = add_expired(tx, webhook, -count, -sum).await?;
+        kept = add_expired(tx, webhook, -count, -sum).await?;
     }
     Ok(())
 }
