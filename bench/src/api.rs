@@ -184,6 +184,28 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Gives each of the things, as the user who logs in and owns them, so many webhooks that lead to a URL.
+///
+/// # Errors
+/// When the server refuses one of the requests.
+pub async fn create_webhooks(
+    address: SocketAddr,
+    login: &Login,
+    things: &[Thing],
+    each: usize,
+    url: &str,
+) -> anyhow::Result<()> {
+    let mut connection = Connection::open(address).await?;
+    let mut user = Session::log_in(&mut connection, login).await?;
+    let webhook = |n| json!({ "name": format!("webhook {n}"), "format": "senml", "url": url });
+    let body = serde_json::to_string(&(0..each).map(webhook).collect::<Vec<_>>())?;
+    for thing in things {
+        let answer = user.post(&format!("/webhooks/{}", thing.id), body.clone()).await?;
+        expect(&answer, StatusCode::CREATED, "POST /webhooks")?;
+    }
+    Ok(())
+}
+
 /// One page of a channel's records, still as text where a float would lose something.
 #[derive(Debug, Deserialize)]
 pub struct Page<'a> {

@@ -155,6 +155,7 @@ pub async fn fault_test(cluster: &Cluster, faults: &Faults) -> anyhow::Result<Fa
             ("writer", faults.role_nodes),
             ("reader", faults.role_nodes),
             ("control-plane", faults.role_nodes),
+            ("webhooks", faults.role_nodes),
             ("kafka", faults.engine_nodes),
             ("cassandra", faults.engine_nodes),
         ] {

@@ -18,6 +18,8 @@ mod first_message;
 mod junk;
 #[path = "../it/reading.rs"]
 mod reading;
+#[path = "../it/receiver.rs"]
+mod receiver;
 #[path = "../it/refusals.rs"]
 mod refusals;
 #[path = "../it/resolution.rs"]

@@ -12,7 +12,7 @@ async fn a_kill_of_each_kind_of_node_loses_nothing_and_a_rolling_stop_breaks_not
     let report = fault_test(&cluster(), &Faults::default()).await.unwrap();
     let seen = serde_json::to_string(&report).unwrap();
     assert!(report.verdict.holds(), "{seen}");
-    assert_eq!(report.done.len(), 14, "{seen}");
+    assert_eq!(report.done.len(), 16, "{seen}");
     assert!(report.holds(), "{seen}");
 }
 

@@ -6,7 +6,11 @@
 #[expect(dead_code, reason = "the other tests of the product need more of it")]
 #[path = "../it/harness.rs"]
 mod harness;
+#[expect(dead_code, reason = "the other tests of the product need more of it")]
+#[path = "../it/receiver.rs"]
+mod receiver;
 
+mod deliveries;
 mod faults;
 mod outages;
 mod revocation;

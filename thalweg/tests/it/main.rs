@@ -23,6 +23,7 @@ mod operation;
 mod rates;
 mod raw;
 mod reading;
+mod receiver;
 mod reference;
 mod refusals;
 mod resolution;

@@ -1,121 +1,15 @@
 //! Webhooks: what things publish reaches endpoints that fail, hang and come back, in order, and whatever happens to the server.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::harness::{Server, Thing, User, eventually};
+use crate::receiver::{Mood, Receiver, get, is_in_order, publish, until_taken, webhook};
 
 const ALLOW: [&str; 1] = ["--webhooks-allow-private"];
-
-/// What an endpoint does with a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Mood {
-    Takes,
-    Answers(u16),
-    AsksToWait(&'static str),
-    Redirects,
-    Hangs,
-}
-
-/// What came to an endpoint.
-#[derive(Debug, Clone)]
-pub(crate) struct Received {
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
-    pub(crate) at: Instant,
-    /// Whether it was taken.
-    pub(crate) taken: bool,
-}
-
-/// A server of endpoints: each path has a mood of its own.
-#[derive(Clone)]
-pub(crate) struct Receiver {
-    pub(crate) base: String,
-    state: Arc<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    moods: Mutex<BTreeMap<String, Mood>>,
-    received: Mutex<Vec<Received>>,
-}
-
-impl Receiver {
-    pub(crate) async fn start() -> Self {
-        let state = Arc::new(Inner::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(receive).with_state(Arc::clone(&state));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { base, state }
-    }
-
-    pub(crate) fn is(&self, path: &str, mood: Mood) {
-        self.state.moods.lock().unwrap().insert(path.to_owned(), mood);
-    }
-
-    pub(crate) fn received(&self, path: &str) -> Vec<Received> {
-        let received = self.state.received.lock().unwrap();
-        received.iter().filter(|received| received.path == path).cloned().collect()
-    }
-
-    /// The values of the records that an endpoint took, in the order it took them.
-    pub(crate) fn values(&self, path: &str) -> Vec<i64> {
-        let taken = self.received(path).into_iter().filter(|received| received.taken);
-        taken.flat_map(|received| values(&received.body)).collect()
-    }
-}
-
-async fn receive(State(inner): State<Arc<Inner>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let path = uri.path().to_owned();
-    let mood = inner.moods.lock().unwrap().get(&path).copied().unwrap_or(Mood::Takes);
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let taken = mood == Mood::Takes;
-    inner.received.lock().unwrap().push(Received { path, headers, body, at: Instant::now(), taken });
-    match mood {
-        Mood::Takes => StatusCode::OK.into_response(),
-        Mood::Answers(status) => StatusCode::from_u16(status).unwrap().into_response(),
-        Mood::AsksToWait(seconds) => {
-            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds)]).into_response()
-        }
-        Mood::Redirects => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
-        Mood::Hangs => std::future::pending().await,
-    }
-}
-
-fn values(body: &Value) -> Vec<i64> {
-    let records = body.get("messages").unwrap_or(body).as_array().unwrap();
-    let value = |record: &Value| record.get("value").or(record.get("v")).unwrap().as_f64().unwrap() as i64;
-    records.iter().map(value).collect()
-}
-
-/// A webhook of a thing; its path in the API.
-pub(crate) async fn webhook(user: &User<'_>, thing: &Thing, url: &str, format: &str) -> String {
-    let path = format!("/webhooks/{}", thing.id);
-    let body = json!([{"name": "a webhook", "format": format, "url": url}]);
-    let made = user.request(Method::POST, &path).json(&body).send().await.unwrap();
-    assert_eq!(made.status(), 201, "{}", made.text().await.unwrap());
-    let list = get(user, &path).await;
-    let id = list["webhooks"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
-    format!("{path}/{id}")
-}
-
-pub(crate) async fn get(user: &User<'_>, path: &str) -> Value {
-    let answer = user.request(Method::GET, path).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    answer.json().await.unwrap()
-}
 
 async fn post(user: &User<'_>, path: &str, body: Value) -> Value {
     let answer = user.request(Method::POST, path).json(&body).send().await.unwrap();
@@ -123,36 +17,6 @@ async fn post(user: &User<'_>, path: &str, body: Value) -> Value {
     let text = answer.text().await.unwrap();
     assert_eq!(status, 200, "{text}");
     serde_json::from_str(&text).unwrap_or(Value::Null)
-}
-
-/// Publishes a record with this value.
-pub(crate) async fn publish(thing: &Thing, value: i64) {
-    thing.publish(&json!([{"n": "count", "bt": 1_700_000_000, "t": value, "v": value}])).await;
-}
-
-/// Waits until an endpoint has taken all the values up to this one.
-pub(crate) async fn until_taken(receiver: &Receiver, path: &str, count: i64) {
-    eventually(async || {
-        let taken: HashSet<i64> = receiver.values(path).into_iter().collect();
-        let missing: Vec<i64> = (0..count).filter(|value| !taken.contains(value)).collect();
-        match missing.as_slice() {
-            [] => Ok(()),
-            [first, ..] => Err(format!("{path} lacks {} of {count}, first {first}", missing.len())),
-        }
-    })
-    .await;
-}
-
-/// Values come in order but for repetitions: what is delivered twice is delivered as it was.
-fn is_in_order(values: &[i64]) -> bool {
-    let mut firsts = Vec::new();
-    let mut seen = HashSet::new();
-    for value in values {
-        if seen.insert(value) {
-            firsts.push(*value);
-        }
-    }
-    firsts.is_sorted()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use crate::alone;
 use crate::harness::{Server, Thing, eventually};
 use crate::memory::{peak_bytes, resident_bytes};
-use crate::webhooks::{Mood, Receiver, publish, until_taken, webhook};
+use crate::receiver::{Mood, Receiver, publish, until_taken, webhook};
 
 const THINGS: usize = 100;
 const WEBHOOKS_PER_THING: usize = 10;

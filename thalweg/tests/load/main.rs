@@ -8,8 +8,9 @@ mod harness;
 #[expect(dead_code, reason = "the other tests of the product need more of it")]
 #[path = "../it/raw.rs"]
 mod raw;
-#[path = "../it/webhooks.rs"]
-mod webhooks;
+#[expect(dead_code, reason = "the other tests of the product need more of it")]
+#[path = "../it/receiver.rs"]
+mod receiver;
 
 mod crowd;
 mod dead_endpoints;

@@ -138,13 +138,18 @@ pub(crate) async fn publish(
     ledger: &Arc<Ledger>,
     time: Duration,
 ) -> anyhow::Result<PublishReport> {
-    let load = Load {
-        connections: bench.connections,
-        pace: Pace::Closed,
-        packs: None,
-        duration: Some(time),
-        resend: false,
-    };
+    publish_at(Pace::Closed, bench, ledger, time).await
+}
+
+/// The same at a pace.
+pub(crate) async fn publish_at(
+    pace: Pace,
+    bench: &Bench,
+    ledger: &Arc<Ledger>,
+    time: Duration,
+) -> anyhow::Result<PublishReport> {
+    let load =
+        Load { connections: bench.connections, pace, packs: None, duration: Some(time), resend: false };
     let report = ledger.publish(&load, CancellationToken::new()).await?;
     let refused: u64 =
         report.answers.iter().filter(|(status, _)| **status != 202).map(|(_, count)| count).sum();

@@ -12,7 +12,9 @@ mod footprint;
 mod load;
 mod machine;
 mod reads;
+mod webhooks;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,6 +54,17 @@ enum Bare {
     /// Checks packs as the server does, and keeps none.
     #[command(hide = true, name = "bare-ingest")]
     Ingest,
+    /// Takes deliveries, and counts them.
+    #[command(hide = true, name = "bare-receiver")]
+    Receiver,
+    /// Sends bodies as fast as it can.
+    #[command(hide = true, name = "bare-sender")]
+    Sender {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        bytes: usize,
+    },
     /// Writes rows to a CQL database in batches, and prints how many seconds it took.
     #[command(hide = true, name = "bare-cql")]
     Cql {
@@ -98,6 +111,8 @@ enum Question {
     Reads,
     /// Starting fresh, idle memory, size.
     Footprint,
+    /// What webhooks deliver, and what they cost those who publish.
+    Webhooks,
     /// A cluster against what its engines cost by themselves. Asked only if it is named: it takes a cluster, `deploy/cluster
     /// with --each 4 -- thalweg-pipeline-bench --only engines`.
     Engines,
@@ -124,6 +139,12 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Some(Bare::Ingest) => {
             Builder::new_multi_thread().enable_all().build()?.block_on(bare_ingest::serve())
         }
+        Some(Bare::Receiver) => {
+            Builder::new_multi_thread().enable_all().build()?.block_on(webhooks::receive())
+        }
+        Some(Bare::Sender { to, bytes }) => {
+            Builder::new_multi_thread().enable_all().build()?.block_on(webhooks::send(to, bytes))
+        }
         Some(Bare::Cql { rows, nodes }) => {
             Builder::new_multi_thread().enable_all().build()?.block_on(bare_cql::store(rows, &nodes))
         }
@@ -144,6 +165,9 @@ async fn run(bench: Bench) -> anyhow::Result<()> {
     }
     if asked(Question::Footprint) {
         footprint::fresh(&bench, &mut findings).await?;
+    }
+    if asked(Question::Webhooks) {
+        webhooks::all(&bench, &mut findings).await?;
     }
     if bench.only.contains(&Question::EnginesAccept) {
         engines::accepting(&bench, &mut findings).await?;
