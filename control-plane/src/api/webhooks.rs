@@ -1,5 +1,6 @@
 //! Webhooks of a thing, for its owner and admins: where its records are delivered to, and how that goes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -23,7 +24,7 @@ use crate::delivery::{self, Outcome};
 use crate::entity::{Owned, unknown};
 use crate::fields::Fields;
 use crate::moment::Moment;
-use crate::registry::deliveries::{KeptState, ShownAttempt, ShownDelivery};
+use crate::registry::deliveries::{KeptState, ShownAttempt, ShownDelivery, Tally};
 use crate::registry::things::Thing;
 use crate::registry::webhooks::{
     Format, NewWebhook, Uncreated, WEBHOOKS_PER_THING_MAX, Webhook, WebhookUpdate,
@@ -292,7 +293,7 @@ pub(super) async fn test(
         "latency_seconds": attempt.latency as f64 / 1e6,
         "excerpt": attempt.excerpt,
     });
-    app.registry().record_attempts(&[attempt]).await?;
+    app.registry().record_attempts(&BTreeMap::from([(webhook.id, Tally::of(attempt))])).await?;
     Ok(Json(answer).into_response())
 }
 

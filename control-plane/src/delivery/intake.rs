@@ -98,7 +98,12 @@ impl Intake {
             let has_room = self.lines.has_room();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(ended) = self.tries.join_next(), if !self.tries.is_empty() => self.ended(ended),
+                Some(ended) = self.tries.join_next(), if !self.tries.is_empty() => {
+                    self.ended(ended);
+                    while let Some(ended) = self.tries.try_join_next() {
+                        self.ended(ended);
+                    }
+                }
                 kept = wait_for(&mut self.keeping) => self.kept(kept),
                 batch = self.subscription.next_batch(&BATCH), if has_room => match batch {
                     Ok(batch) => {

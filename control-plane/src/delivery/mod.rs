@@ -30,7 +30,7 @@ use outbound::{Client, Guard};
 use service::clock;
 use service::telemetry::Chain;
 use store::Row;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,6 +41,7 @@ pub use status::DeliveryStatus;
 use self::attempt::Delivery;
 use self::body::{Piece, fragments, join};
 use self::endpoint::Endpoint;
+use self::ledger::Ledger;
 use self::tracker::Ticket;
 use crate::ControlPlane;
 use crate::registry::deliveries::{Attempt, Bounds};
@@ -116,9 +117,7 @@ struct Inner {
     status: DeliveryStatus,
     /// Something was kept, or asked to be tried again.
     asked: Arc<Notify>,
-    attempts: mpsc::Sender<Attempt>,
-    /// Taken by who writes them down.
-    attempts_made: std::sync::Mutex<Option<mpsc::Receiver<Attempt>>>,
+    ledger: Ledger,
 }
 
 impl fmt::Debug for Courier {
@@ -136,7 +135,6 @@ impl Courier {
         asked: Arc<Notify>,
     ) -> Self {
         let guard = Guard { allow_private: config.allow_private };
-        let (attempts, attempts_made) = mpsc::channel(ledger::WAITING_MAX);
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         let bounds = Bounds {
             give_up_after: micros(config.give_up_after),
@@ -153,8 +151,7 @@ impl Courier {
             metrics,
             status: DeliveryStatus::default(),
             asked,
-            attempts,
-            attempts_made: std::sync::Mutex::new(Some(attempts_made)),
+            ledger: Ledger::default(),
         }))
     }
 
@@ -216,9 +213,8 @@ impl Courier {
     }
 
     fn note(&self, attempt: Attempt) {
-        if self.0.attempts.try_send(attempt).is_err() {
-            self.metrics().unlisted_total.increment(1);
-        }
+        let unlisted = self.0.ledger.note(attempt);
+        self.metrics().unlisted_total.increment(unlisted);
     }
 
     fn tell_disabled(&self, webhook: domain::WebhookId, reason: Disabled) {

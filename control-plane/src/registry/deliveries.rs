@@ -3,7 +3,7 @@
 //! Of a delivery that succeeds at once there is nothing here but its try: rows are written where an endpoint fails. Counts and
 //! bytes of a webhook's rows are changed by the transaction that changes the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use domain::{ThingId, WebhookId};
 use sqlx::FromRow;
@@ -120,6 +120,37 @@ pub(crate) struct Attempt {
     pub(crate) records: i64,
     pub(crate) bytes: i64,
     pub(crate) excerpt: String,
+}
+
+/// Tries of one webhook.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) attempts: i64,
+    pub(crate) delivered: i64,
+    /// When the last of those that succeeded was made, in microseconds since the epoch; 0 if none was.
+    pub(crate) delivered_at: i64,
+    /// And the last of those that failed.
+    pub(crate) failed_at: i64,
+    /// The last ones, the newest last: at most [`ATTEMPTS_KEPT`].
+    pub(crate) listed: VecDeque<Attempt>,
+}
+
+impl Tally {
+    /// One try, listed.
+    pub(crate) fn of(attempt: Attempt) -> Self {
+        let mut tally = Self::default();
+        tally.count(&attempt);
+        tally.listed.push_back(attempt);
+        tally
+    }
+
+    /// Counts a try without listing it.
+    pub(crate) fn count(&mut self, attempt: &Attempt) {
+        self.attempts += 1;
+        self.delivered += i64::from(attempt.is_delivered);
+        let last = if attempt.is_delivered { &mut self.delivered_at } else { &mut self.failed_at };
+        *last = attempt.at.max(*last);
+    }
 }
 
 /// A try as it is shown.
@@ -444,23 +475,20 @@ impl Registry {
         Ok(Backlog { deliveries, first_end })
     }
 
-    /// Remembers tries, the last [`ATTEMPTS_KEPT`] of each webhook, and counts all.
-    pub(crate) async fn record_attempts(&self, attempts: &[Attempt]) -> Result<(), RegistryError> {
-        let mut by_webhook: BTreeMap<Uuid, Vec<&Attempt>> = BTreeMap::new();
-        for attempt in attempts {
-            by_webhook.entry(attempt.webhook.as_uuid()).or_default().push(attempt);
-        }
-        let by_webhook: Vec<(Uuid, Vec<&Attempt>)> = by_webhook.into_iter().collect();
+    /// Counts tries, and remembers those that are listed: the last [`ATTEMPTS_KEPT`] of each webhook.
+    pub(crate) async fn record_attempts(
+        &self,
+        tallies: &BTreeMap<WebhookId, Tally>,
+    ) -> Result<(), RegistryError> {
+        let tallies: Vec<(Uuid, &Tally)> =
+            tallies.iter().map(|(webhook, tally)| (webhook.as_uuid(), tally)).collect();
         let mut tx = self.begin_upkeep().await?;
         let mut rows: Vec<(i64, &Attempt)> = Vec::new();
-        for chunk in by_webhook.chunks(ROWS_PER_INSERT_MAX) {
+        for chunk in tallies.chunks(ROWS_PER_INSERT_MAX) {
             let ends = count_attempts(&mut tx, chunk).await?;
-            for (webhook, attempts) in chunk {
+            for (webhook, Tally { listed, .. }) in chunk {
                 let Some(end) = ends.get(webhook) else { continue };
-                let first = end - attempts.len() as i64;
-                let kept =
-                    attempts.iter().zip(first..).skip(attempts.len().saturating_sub(ATTEMPTS_KEPT as usize));
-                rows.extend(kept.map(|(attempt, seq)| (seq, *attempt)));
+                rows.extend((end - listed.len() as i64..).zip(listed));
             }
         }
         for rows in rows.chunks(ROWS_PER_INSERT_MAX) {
@@ -781,18 +809,13 @@ async fn fail(
 /// Counts tries, and returns behind which number the last of each webhook is. Webhooks that are gone are left out.
 async fn count_attempts(
     tx: &mut Tx,
-    by_webhook: &[(Uuid, Vec<&Attempt>)],
+    tallies: &[(Uuid, &Tally)],
 ) -> Result<BTreeMap<Uuid, i64>, RegistryError> {
     let mut update =
         SqlBuilder::new("WITH done (id, attempts, delivered, failed, delivered_at, failed_at) AS (");
-    update.push_values(by_webhook, |row, (webhook, attempts)| {
-        let delivered = attempts.iter().filter(|attempt| attempt.is_delivered).count() as i64;
-        let last = |is_delivered: bool| {
-            let those = attempts.iter().filter(|attempt| attempt.is_delivered == is_delivered);
-            those.map(|attempt| attempt.at).max().unwrap_or(0)
-        };
-        row.bind(*webhook).bind(attempts.len() as i64).bind(delivered);
-        row.bind(attempts.len() as i64 - delivered).bind(last(true)).bind(last(false));
+    update.push_values(tallies, |row, (webhook, tally)| {
+        row.bind(*webhook).bind(tally.attempts).bind(tally.delivered).bind(tally.attempts - tally.delivered);
+        row.bind(tally.delivered_at).bind(tally.failed_at);
     });
     update.push(
         ") UPDATE webhooks SET attempts = webhooks.attempts + done.attempts,

@@ -18,15 +18,13 @@ use crate::address::{Guard, NotPublic};
 use crate::answer::Answer;
 use crate::connect::{ConnectError, Connector, RootCertStore, Unreachable, system_roots};
 use crate::resolve::{Resolve, SystemResolver};
-use crate::slots::Slots;
+use crate::slots::{REQUESTS_PER_HOST_MAX, Slots};
 use crate::target::Target;
 
 /// Who asks.
 const AGENT: &str = concat!("Thalweg-Webhooks/", env!("CARGO_PKG_VERSION"));
 /// How long a connection is kept for the next request: shorter than most servers do, and than a name keeps what was checked of it.
 const IDLE_MAX: Duration = Duration::from_secs(20);
-/// Connections to one host that are kept. More than that are used only at times.
-const IDLE_PER_HOST_MAX: usize = 16;
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Lines of an answer's head.
@@ -73,7 +71,7 @@ impl Client {
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .pool_max_idle_per_host(REQUESTS_PER_HOST_MAX)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .http1_max_headers(HEADERS_MAX)
             .build(Connector::new(guard, resolver, roots));
