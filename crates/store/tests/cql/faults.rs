@@ -187,10 +187,16 @@ impl Resuming {
     }
 }
 
-/// The nodes of `deploy/engines` acknowledge what their commit logs have not written, as is the default.
+/// In one test, because three nodes take longer to start than most tests take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_all_nodes_forgot_when_they_were_killed_at_once_is_stored_again() {
+async fn nodes_that_are_killed_and_freeze_lose_nothing() {
     let engines = Engines::start(3).await;
+    what_all_nodes_forgot_when_they_were_killed_at_once_is_stored_again(&engines).await;
+    nodes_die_and_freeze_and_nothing_acknowledged_is_lost(&engines).await;
+}
+
+/// The nodes of `deploy/engines` acknowledge what their commit logs have not written, as is the default.
+async fn what_all_nodes_forgot_when_they_were_killed_at_once_is_stored_again(engines: &Engines) {
     drop(
         CqlStore::open(CqlConfig { replicas: 3, ..config(engines.nodes.clone(), "thalweg_forgets") })
             .await
@@ -241,9 +247,7 @@ fn impatient(nodes: Vec<String>) -> CqlConfig {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_die_and_freeze_and_nothing_acknowledged_is_lost() {
-    let engines = Engines::start(3).await;
+async fn nodes_die_and_freeze_and_nothing_acknowledged_is_lost(engines: &Engines) {
     // Making tables takes the busy machine longer than a request may.
     drop(
         CqlStore::open(CqlConfig { replicas: 3, ..config(engines.nodes.clone(), "thalweg_faults") })
