@@ -303,24 +303,28 @@ async fn a_webhook_that_is_disabled_and_enabled_during_a_try_has_no_second_one_b
 async fn what_is_replayed_during_a_first_try_waits_for_it() {
     let give_up_after = Duration::from_millis(500);
     let post = Post::start(DeliveryConfig { give_up_after, ..DeliveryConfig::default() }).await;
-    let (endpoint, url) = Endpoint::start().await;
-    let (thing, path) = post.webhook(&url).await;
     let admin = post.world.admin.clone();
-    endpoint.will_answer([500; 100]);
-    post.publish(&thing, 1).await;
-    post.until(&path, |view| counter(view, "replayable") == 1).await;
-    endpoint.answers.lock().unwrap().clear();
-    let before = endpoint.count();
+    let (endpoint, url) = Endpoint::start().await;
+    let (other, other_url) = Endpoint::start().await;
+    let [(thing, path), (other_thing, other_path)] =
+        [post.webhook(&url).await, post.webhook(&other_url).await];
+    for (endpoint, thing) in [(&endpoint, &thing), (&other, &other_thing)] {
+        endpoint.will_answer([500; 100]);
+        post.publish(thing, 1).await;
+    }
+    for (endpoint, path) in [(&endpoint, &path), (&other, &other_path)] {
+        post.until(path, |view| counter(view, "replayable") == 1).await;
+        endpoint.answers.lock().unwrap().clear();
+    }
+    let (before, others_before) = (endpoint.count(), other.count());
     endpoint.hold(true);
     post.publish(&thing, 2).await;
     endpoint.until_received(before + 1).await;
-    post.world.post(&format!("{path}/replay"), &admin, Value::Null).await.is(200);
-    // It is looked for what can be tried meanwhile, for another webhook.
-    let (other, other_url) = Endpoint::start().await;
-    let (other_thing, _) = post.webhook(&other_url).await;
-    other.will_answer([500]);
-    post.publish(&other_thing, 1).await;
-    other.until_received(2).await;
+    // What is replayed after it tells that it was looked for both.
+    for path in [&path, &other_path] {
+        post.world.post(&format!("{path}/replay"), &admin, Value::Null).await.is(200);
+    }
+    other.until_received(others_before + 1).await;
     assert_eq!(endpoint.count(), before + 1);
     endpoint.hold(false);
     post.until(&path, |view| counter(view, "pending") == 0).await;
