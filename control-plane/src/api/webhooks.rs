@@ -27,7 +27,7 @@ use crate::moment::Moment;
 use crate::registry::deliveries::{KeptState, ShownAttempt, ShownDelivery, Tally};
 use crate::registry::things::Thing;
 use crate::registry::webhooks::{
-    Format, NewWebhook, Uncreated, WEBHOOKS_PER_THING_MAX, Webhook, WebhookUpdate,
+    Format, NewWebhook, Rotation, SECRETS_MAX, Uncreated, WEBHOOKS_PER_THING_MAX, Webhook, WebhookUpdate,
 };
 
 /// Bytes of a URL: what servers take.
@@ -179,7 +179,12 @@ pub(super) async fn view(
         disabled_at: webhook.disabled.and(at(webhook.disabled_at)),
         failing_since: at(counters.failing_since),
         next_try: at(counters.hold_until).filter(|_| counters.pending > 0 && webhook.disabled.is_none()),
-        old_secret_until: at(webhook.old_secret_until).filter(|until| until.0 > now),
+        old_secret_until: webhook
+            .old_secrets
+            .first()
+            .map(|old| old.until)
+            .filter(|until| *until > now)
+            .map(Moment),
         created_at: Moment(webhook.created_at),
         counters: CountersView {
             attempts: counters.attempts,
@@ -252,8 +257,8 @@ pub(super) async fn disable(
     Ok(empty(StatusCode::OK))
 }
 
-/// `POST /webhooks/{thing}/{webhook}/secret`: another secret, that of the body or a new one. The one before signs beside it for
-/// a day.
+/// `POST /webhooks/{thing}/{webhook}/secret`: another secret, that of the body or a new one. Each that was before signs beside
+/// it for a day after it was replaced.
 pub(super) async fn rotate(
     State(app): State<ControlPlane>,
     by: Author,
@@ -270,7 +275,17 @@ pub(super) async fn rotate(
     let now = clock::unix_micros();
     let old_until = now + SECRET_OVERLAP.as_micros() as i64;
     let sealed = app.sealer().seal_text(webhook.id.as_bytes(), &text);
-    made(app.registry().rotate_webhook_secret(&by, &webhook, &sealed, old_until, now).await?)?;
+    match app.registry().rotate_webhook_secret(&by, &webhook, &sealed, old_until, now).await? {
+        Rotation::Done => {}
+        Rotation::TooMany { until } => {
+            let until = Moment(until);
+            let error = format!(
+                "{SECRETS_MAX} secrets of this webhook sign already; the first of them ends at {until}"
+            );
+            return Err(ApiError::conflict(error).code("too_many"));
+        }
+        Rotation::Gone => return Err(unknown("webhook")),
+    }
     Ok(Json(json!({ "secret": text, "old_secret_until": Moment(old_until) })).into_response())
 }
 

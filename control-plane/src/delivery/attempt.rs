@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::body::media_type;
 use super::endpoint::Endpoint;
 use super::outcome::{Outcome, pause};
-use super::{Courier, TRY_MAX};
+use super::{Courier, TRY_MAX, caught};
 use crate::registry::deliveries::Attempt;
 use crate::registry::webhooks::Format;
 use crate::secrets;
@@ -34,18 +34,21 @@ pub(crate) struct Delivery {
 pub(crate) struct Tried {
     pub(crate) outcome: Outcome,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) latency: Duration,
     status: u16,
     /// In microseconds since the epoch.
     at: i64,
-    latency: Duration,
     excerpt: String,
 }
+
+/// An answer, or what was instead, and why.
+type Sent = Result<outbound::Answer, (Outcome, String)>;
 
 impl Courier {
     /// Tries a delivery once.
     pub(crate) async fn attempt(&self, endpoint: &Endpoint, delivery: &Delivery) -> Tried {
         let (at, began) = (clock::unix_micros(), Instant::now());
-        let (outcome, status, retry_after, excerpt) = match self.send(endpoint, delivery, at).await {
+        let (outcome, status, retry_after, excerpt) = match sent(self.send(endpoint, delivery, at)).await {
             Ok(answer) => {
                 let outcome = Outcome::of_status(answer.status.as_u16());
                 let retry_after = answer.retry_after.map(|wait| wait.wait(clock::unix_seconds()));
@@ -64,12 +67,7 @@ impl Courier {
         tried
     }
 
-    async fn send(
-        &self,
-        endpoint: &Endpoint,
-        delivery: &Delivery,
-        now: i64,
-    ) -> Result<outbound::Answer, (Outcome, String)> {
+    async fn send(&self, endpoint: &Endpoint, delivery: &Delivery, now: i64) -> Sent {
         let not_allowed = |why: &str| (Outcome::NotAllowed, why.to_owned());
         let target = endpoint.target.as_ref();
         let target = target.ok_or_else(|| not_allowed("this server does not deliver to such addresses"))?;
@@ -111,6 +109,13 @@ impl Tried {
     }
 }
 
+/// One that panics has failed like any other: it is kept, and tried again later.
+async fn sent(send: impl Future<Output = Sent>) -> Sent {
+    let mistake =
+        || Err((Outcome::Failed, "the server could not make the request: a mistake of its own".to_owned()));
+    caught(send).await.unwrap_or_else(mistake)
+}
+
 fn outcome_of(error: &PostError) -> Outcome {
     match error {
         PostError::TimedOut => Outcome::TimedOut,
@@ -123,4 +128,15 @@ fn outcome_of(error: &PostError) -> Outcome {
 fn shown(excerpt: &str) -> String {
     let end = excerpt.floor_char_boundary(EXCERPT_BYTES_MAX);
     excerpt[..end].replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_try_that_panics_is_one_that_failed() {
+        let sent = sent(async { panic!("on purpose") }).await;
+        assert!(matches!(sent, Err((Outcome::Failed, _))), "{sent:?}");
+    }
 }

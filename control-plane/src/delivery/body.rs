@@ -217,8 +217,11 @@ pub(crate) mod tests {
         let mut ids: Vec<Uuid> = others.iter().map(|pieces| id(pieces)).collect();
         ids.push(id(&[piece(1, 2), piece(2, 1)]));
         ids.push(delivery_id(WebhookId::from_bytes([8; 16]), &[piece(1, 2)]));
+        // At the same places of a log that was made anew.
+        let again = Piece { received: ReceivedAt::from_micros(6), ..piece(1, 2) };
+        ids.push(delivery_id(webhook, &[again]));
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), 6);
+        assert_eq!(ids.len(), 7);
     }
 }

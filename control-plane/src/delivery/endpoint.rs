@@ -25,8 +25,8 @@ pub(crate) struct Endpoint {
     /// Nothing, if it is one that is not delivered to: what is allowed may have changed since it was made.
     pub(crate) target: Option<Target>,
     secret: Option<Secret>,
-    /// The one before, and until when it signs, in microseconds since the epoch.
-    old_secret: Option<(Secret, i64)>,
+    /// Those before, and until when each signs, in microseconds since the epoch.
+    old_secrets: Vec<(Secret, i64)>,
     active_since: i64,
 }
 
@@ -44,20 +44,21 @@ impl Endpoint {
         if secret.is_none() {
             tracing::error!(webhook = %webhook.id, "a webhook's sealed secret does not open; nothing is delivered to it");
         }
-        let old_secret = webhook.sealed_old_secret.as_deref().and_then(open);
+        let old_secrets = webhook.old_secrets.iter();
+        let old_secrets = old_secrets.filter_map(|old| Some((open(&old.sealed)?, old.until))).collect();
         Some(Self {
             id: webhook.id,
             format: webhook.format,
             target: Target::parse(&webhook.url, guard).ok(),
             secret,
-            old_secret: old_secret.map(|secret| (secret, webhook.old_secret_until)),
+            old_secrets,
             active_since: webhook.active_since,
         })
     }
 
     /// The secrets that sign now, the newest first.
     pub(crate) fn secrets(&self, now: i64) -> Vec<&Secret> {
-        let old = self.old_secret.as_ref().filter(|(_, until)| now < *until).map(|(secret, _)| secret);
+        let old = self.old_secrets.iter().filter(|(_, until)| now < *until).map(|(secret, _)| secret);
         self.secret.iter().chain(old).collect()
     }
 

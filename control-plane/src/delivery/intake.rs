@@ -14,7 +14,7 @@ use log::{Batch, BatchLimits, Delivery as LogDelivery, Subscription, Undeliverab
 use service::clock;
 use service::telemetry::Chain;
 use store::Row;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +24,10 @@ use super::endpoint::{Directory, Endpoint};
 use super::lines::{Lines, Shipment, Surplus};
 use super::retries::{GRACE, grace};
 use super::tracker::{Ticket, Tracker};
-use super::{Courier, Outcome, Retry, TRY_MAX};
+use super::turns::Turn;
+use super::{Courier, Outcome, Retry, TRY_MAX, surely};
 use crate::registry::RegistryError;
-use crate::registry::deliveries::{Failure, Kept, NewDelivery};
+use crate::registry::deliveries::{Failure, Keeping, Kept, NewDelivery};
 use crate::registry::webhooks::Format;
 
 /// What is taken from the log at once. Few entries are looked at, so the wait for more is what an alarm waits.
@@ -38,6 +39,10 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Webhooks whose surplus one transaction keeps.
 const KEPT_AT_ONCE_MAX: usize = 64;
+/// How long what was kept behind a try waits for it at most: longer than the try takes, and than it takes to keep it, too.
+const WAIT_FOR_TRY_MAX: Duration = Duration::from_secs(25);
+
+const _: () = assert!(TRY_MAX.as_secs() < WAIT_FOR_TRY_MAX.as_secs(), "what came first goes first");
 
 /// A first try that has ended.
 struct Ended {
@@ -46,13 +51,20 @@ struct Ended {
     delivery: Delivery,
     /// Nothing: the stop came first.
     tried: Option<Tried>,
+    turn: Turn,
 }
 
 /// An entry with the webhooks that it goes to.
 type Wanted = (Entry, Vec<Arc<Endpoint>>);
 
-/// What of webhooks' lines is kept, by the entries that it was made of.
-type KeptTickets = Vec<(WebhookId, Vec<Ticket>)>;
+/// What of a webhook's line is kept.
+struct KeptOfLine {
+    webhook: WebhookId,
+    /// Of the entries that it was made of.
+    tickets: Vec<Ticket>,
+    /// The number that was left free before it.
+    number: Option<i64>,
+}
 
 /// What waits in a line after a try that failed, beside the pieces.
 #[derive(Debug)]
@@ -68,17 +80,17 @@ struct Intake {
     tracker: Tracker,
     tries: JoinSet<Ended>,
     /// What is being kept, one transaction at a time.
-    keeping: Option<JoinHandle<KeptTickets>>,
+    keeping: Option<JoinHandle<Vec<KeptOfLine>>>,
     shutdown: CancellationToken,
 }
 
 /// Until `shutdown`.
 pub(super) async fn run(courier: Courier, subscription: Box<dyn Subscription>, shutdown: CancellationToken) {
     let mut intake = Intake {
+        lines: Lines::new(courier.0.config.first_tries_max),
         courier,
         subscription,
         directory: Directory::default(),
-        lines: Lines::default(),
         tracker: Tracker::default(),
         tries: JoinSet::new(),
         keeping: None,
@@ -277,10 +289,15 @@ impl Intake {
     fn begin_tries(&mut self) {
         while self.tries.len() < self.courier.0.config.first_tries_max {
             let Some(shipment) = self.lines.next() else { return };
-            let Some(endpoint) = self.directory.get(shipment.webhook).cloned() else {
-                let tickets = self.lines.forget(shipment.webhook);
+            let webhook = shipment.webhook;
+            let Some(endpoint) = self.directory.get(webhook).cloned() else {
+                self.lines.put_back(shipment);
+                let tickets = self.lines.forget(webhook);
                 self.settle(tickets);
-                self.settle(tickets_of(&[shipment]));
+                continue;
+            };
+            let Some(turn) = self.courier.turns().take(webhook) else {
+                self.lines.put_back(shipment);
                 continue;
             };
             let (courier, shutdown) = (self.courier.clone(), self.shutdown.clone());
@@ -290,22 +307,21 @@ impl Intake {
                     tried = courier.attempt(&endpoint, &delivery) => Some(tried),
                     () = grace(&shutdown) => None,
                 };
-                Ended { endpoint, shipment, delivery, tried }
+                Ended { endpoint, shipment, delivery, tried, turn }
             });
         }
     }
 
-    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        let Ended { endpoint, shipment, delivery, tried } = match ended {
-            Ok(ended) => ended,
-            // Its entries are not committed, and come again at the next start.
-            Err(error) => return tracing::error!(%error, "a try failed in a way it should not"),
-        };
+    fn ended(&mut self, ended: Result<Ended, JoinError>) {
+        let Some(ended) = unless_cancelled(ended) else { return };
+        // The next try begins when what came of this one is known here.
+        let Ended { endpoint, shipment, delivery, tried, turn: _turn } = ended;
         let Some(tried) = tried else { return };
+        let now = Instant::now();
         if tried.outcome.is_delivered() {
             self.courier.note(tried.attempt(&endpoint, &delivery, 0));
             self.measure(&shipment);
-            if self.lines.delivered(shipment.webhook, Instant::now()) {
+            if self.lines.delivered(shipment.webhook, tried.latency, now) {
                 tokio::spawn(let_go(self.courier.clone(), shipment.webhook));
             }
             self.settle(tickets_of(&[shipment]));
@@ -314,8 +330,8 @@ impl Intake {
         let is_gone = tried.outcome == Outcome::Gone;
         let next_try = clock::unix_micros() + tried.pause(0).as_micros() as i64;
         self.courier.note(tried.attempt(&endpoint, &delivery, if is_gone { 0 } else { next_try }));
-        let why = Why { failure: Failure { hold_until: next_try, is_gone } };
-        if let Some(shipment) = self.lines.failed(shipment, why) {
+        let why = Why { failure: Failure { hold_until: Some(next_try), is_gone } };
+        if let Some(shipment) = self.lines.failed(shipment, why, tried.latency, now) {
             // The webhook is disabled or gone meanwhile.
             self.settle(tickets_of(&[shipment]));
         }
@@ -344,16 +360,23 @@ impl Intake {
         let surplus: Vec<Surplus<Why>> = due
             .into_iter()
             .take(KEPT_AT_ONCE_MAX)
-            .filter_map(|(webhook, _)| self.lines.spill(webhook))
+            .filter_map(|(webhook, _)| self.lines.spill(webhook, now))
             .collect();
         if !surplus.is_empty() {
-            self.keeping = Some(tokio::spawn(keep(self.courier.clone(), surplus, self.shutdown.clone())));
+            let (courier, surplus, shutdown) =
+                (self.courier.clone(), Arc::new(surplus), self.shutdown.clone());
+            self.keeping = Some(tokio::spawn(async move {
+                let once = || keep(courier.clone(), Arc::clone(&surplus), shutdown.clone());
+                surely(courier.status(), shutdown.clone(), once).await.unwrap_or_default()
+            }));
         }
     }
 
-    fn kept(&mut self, kept: KeptTickets) {
-        for (webhook, tickets) in kept {
-            self.lines.spilled(webhook);
+    fn kept(&mut self, kept: Vec<KeptOfLine>) {
+        for KeptOfLine { webhook, tickets, number } in kept {
+            if self.lines.spilled(webhook, number) {
+                tokio::spawn(let_go(self.courier.clone(), webhook));
+            }
             self.settle(tickets);
         }
         self.courier.0.asked.notify_one();
@@ -396,49 +419,57 @@ impl Intake {
 }
 
 /// What is being kept; for ever, if nothing is.
-async fn wait_for(keeping: &mut Option<JoinHandle<KeptTickets>>) -> KeptTickets {
+async fn wait_for(keeping: &mut Option<JoinHandle<Vec<KeptOfLine>>>) -> Vec<KeptOfLine> {
     let Some(task) = keeping else { return std::future::pending().await };
     let kept = task.await;
     *keeping = None;
-    kept.unwrap_or_else(|error| {
-        tracing::error!(%error, "deliveries were not kept; they come again at the next start");
-        Vec::new()
-    })
+    unless_cancelled(kept).unwrap_or_default()
+}
+
+/// What a task came to. What it can panic of it catches itself, so a panic is one of this role; it is cancelled by the end of the
+/// process only.
+fn unless_cancelled<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(ended) => Some(ended),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => None,
+    }
 }
 
 /// Keeps surplus in the registry, as often as it takes; what is kept then. Nothing: stopped.
-async fn keep(courier: Courier, surplus: Vec<Surplus<Why>>, shutdown: CancellationToken) -> KeptTickets {
+async fn keep(
+    courier: Courier,
+    surplus: Arc<Vec<Surplus<Why>>>,
+    shutdown: CancellationToken,
+) -> Vec<KeptOfLine> {
     let now = clock::unix_micros();
+    let later = |duration: Duration| now + duration.as_micros() as i64;
     let kept: Vec<Kept> = surplus
         .iter()
         .map(|surplus| Kept {
             webhook: surplus.webhook,
-            deliveries: surplus
-                .shipments
-                .iter()
-                .enumerate()
-                .map(|(index, shipment)| {
-                    let Delivery { id, format, body, records } = delivery_of(shipment);
-                    let attempts = i64::from(index == 0 && surplus.failure.is_some());
-                    NewDelivery { id, format, body: body.to_vec(), records: records as i64, attempts }
-                })
-                .collect(),
+            deliveries: new_deliveries(surplus),
             failure: surplus.failure.as_ref().map(|why| why.failure),
+            number: surplus.number,
+            leaves_number: surplus.leaves_number,
             // The try that is under way comes first.
-            hold_until: surplus
-                .is_in_flight
-                .then(|| now + (TRY_MAX + Duration::from_secs(1)).as_micros() as i64),
+            hold_until: surplus.is_in_flight.then(|| later(WAIT_FOR_TRY_MAX)),
+            slow_until: (!surplus.slow_for.is_zero()).then(|| later(surplus.slow_for)),
         })
         .collect();
     let mut retry = Retry::new();
     loop {
         match courier.registry().keep_deliveries(&kept, courier.bounds(), clock::unix_micros()).await {
-            Ok(disabled) => {
+            Ok(Keeping { disabled, numbers }) => {
                 for (webhook, reason) in disabled {
                     courier.tell_disabled(webhook, reason);
                 }
-                let settled = |surplus: Surplus<Why>| (surplus.webhook, tickets_of(&surplus.shipments));
-                return surplus.into_iter().map(settled).collect();
+                let settled = |surplus: &Surplus<Why>| KeptOfLine {
+                    webhook: surplus.webhook,
+                    tickets: tickets_of(&surplus.shipments),
+                    number: numbers.get(&surplus.webhook).copied(),
+                };
+                return surplus.iter().map(settled).collect();
             }
             Err(error) => courier.trouble(&error, "deliveries can't be kept"),
         }
@@ -446,6 +477,17 @@ async fn keep(courier: Courier, surplus: Vec<Surplus<Why>>, shutdown: Cancellati
             return Vec::new();
         }
     }
+}
+
+/// What is to be kept of a line. The first has been tried, if there was a failure.
+fn new_deliveries(surplus: &Surplus<Why>) -> Vec<NewDelivery> {
+    let shipments = surplus.shipments.iter().enumerate();
+    let new = shipments.map(|(index, shipment)| {
+        let Delivery { id, format, body, records } = delivery_of(shipment);
+        let attempts = i64::from(index == 0 && surplus.failure.is_some());
+        NewDelivery { id, format, body: body.to_vec(), records: records as i64, attempts }
+    });
+    new.collect()
 }
 
 /// What was kept while a try was under way waits no longer for it. Where this fails, it waits until the try would have ended.

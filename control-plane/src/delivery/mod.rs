@@ -18,13 +18,16 @@ mod outcome;
 mod retries;
 mod status;
 mod tracker;
+mod turns;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{ChannelId, Protocol, ReceivedAt, Record, Subtopic, Timestamp, Value};
+use futures::FutureExt as _;
 use log::{Log, LogError};
 use outbound::{Client, Guard};
 use service::clock;
@@ -43,6 +46,7 @@ use self::body::{Piece, fragments, join};
 use self::endpoint::Endpoint;
 use self::ledger::Ledger;
 use self::tracker::Ticket;
+use self::turns::Turns;
 use crate::ControlPlane;
 use crate::registry::deliveries::{Attempt, Bounds};
 use crate::registry::webhooks::{Disabled, Webhook};
@@ -115,6 +119,7 @@ struct Inner {
     bounds: Bounds,
     metrics: DeliveryMetrics,
     status: DeliveryStatus,
+    turns: Turns,
     /// Something was kept, or asked to be tried again.
     asked: Arc<Notify>,
     ledger: Ledger,
@@ -150,6 +155,7 @@ impl Courier {
             bounds,
             metrics,
             status: DeliveryStatus::default(),
+            turns: Turns::default(),
             asked,
             ledger: Ledger::default(),
         }))
@@ -208,6 +214,10 @@ impl Courier {
         &self.0.client
     }
 
+    fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
     fn bounds(&self) -> &Bounds {
         &self.0.bounds
     }
@@ -253,6 +263,30 @@ impl Retry {
     }
 }
 
+/// What comes of work, or nothing, if it panics: a mistake of ours with one delivery must not stop the others, nor lose it.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.ok()
+}
+
+/// Does something again until it does not panic. Nothing: shutdown came before.
+async fn surely<T, W: Future<Output = T>>(
+    status: DeliveryStatus,
+    shutdown: CancellationToken,
+    mut work: impl FnMut() -> W,
+) -> Option<T> {
+    let mut retry = Retry::new();
+    loop {
+        if let Some(done) = caught(work()).await {
+            return Some(done);
+        }
+        tracing::error!("what deliveries need to go on panicked, trying again");
+        status.failed(clock::unix_micros());
+        if !retry.pause(&shutdown).await {
+            return None;
+        }
+    }
+}
+
 /// Delivers one made-up record now, and once.
 pub(crate) async fn test(app: &ControlPlane, webhook: &Webhook) -> Result<Attempt, RegistryError> {
     let enabled = Webhook { disabled: None, ..webhook.clone() };
@@ -289,4 +323,26 @@ pub(crate) async fn test(app: &ControlPlane, webhook: &Webhook) -> Result<Attemp
     let delivery = Delivery { id: Uuid::new_v4(), format: webhook.format, body, records: 1 };
     let tried = app.courier().attempt(&endpoint, &delivery).await;
     Ok(tried.attempt(&endpoint, &delivery, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_done_again_until_it_does_not() {
+        let (status, shutdown) = (DeliveryStatus::default(), CancellationToken::new());
+        let mut times = 0;
+        let done = surely(status.clone(), shutdown.clone(), || {
+            times += 1;
+            std::future::ready(times).map(|times| {
+                assert!(times > 2, "on purpose");
+                times
+            })
+        });
+        assert_eq!(done.await, Some(3));
+        shutdown.cancel();
+        let never = surely(status, shutdown, || async { panic!("on purpose") });
+        assert_eq!(never.await, None::<()>);
+    }
 }

@@ -1,8 +1,10 @@
 //! Delivers what is kept in the registry: what failed before, and what came behind it.
 //!
 //! One process at a time has a webhook's kept deliveries, by a lease in the registry that it renews with what it writes there; so it does not matter
-//! which one reads the thing's lane of the log. Each delivery is deleted after it was delivered, never before.
+//! which one reads the thing's lane of the log. Each delivery is deleted after it was delivered, never before. Who has lost the lease
+//! writes nothing but what was delivered, and stops.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::Delivery;
 use super::endpoint::Endpoint;
+use super::lines::{SLOW, SLOW_FOR, places_of_slow};
 use super::{Courier, Retry, TRY_MAX};
 use crate::registry::RegistryError;
-use crate::registry::deliveries::{Failure, Pending, Settled};
+use crate::registry::deliveries::{Claimed, Failure, Lease, Pending, Places, Settled, Settling, Then};
 use crate::registry::webhooks::Webhook;
 
 /// How often it is looked for what is due.
@@ -57,7 +60,9 @@ pub(super) async fn run(courier: Courier, shutdown: CancellationToken) {
 }
 
 async fn deliver(courier: &Courier, shutdown: &CancellationToken) {
-    let places = Arc::new(Semaphore::new(courier.0.config.retries_max));
+    let places = courier.0.config.retries_max;
+    // Of all, and of those that are slow.
+    let free = [places, places_of_slow(places)].map(|places| Arc::new(Semaphore::new(places)));
     let mut workers = JoinSet::new();
     loop {
         tokio::select! {
@@ -67,14 +72,16 @@ async fn deliver(courier: &Courier, shutdown: &CancellationToken) {
             // A place is free, and more may be due.
             Some(_) = workers.join_next(), if !workers.is_empty() => {}
         }
-        match claim(courier, places.available_permits()).await {
-            Ok(claimed) => {
-                for webhook in claimed {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
-                    let (courier, shutdown) = (courier.clone(), shutdown.clone());
+        let [all, slow] = free.each_ref().map(|free| free.available_permits());
+        match claim(courier, Places { all, slow }).await {
+            Ok(workers_to_be) => {
+                for (worker, webhook) in workers_to_be {
+                    let taken = free.iter().take(1 + usize::from(worker.is_slow));
+                    let taken: Vec<_> = taken.map(|free| Arc::clone(free).try_acquire_owned()).collect();
+                    let shutdown = shutdown.clone();
                     workers.spawn(async move {
-                        Worker { courier, shutdown, webhook: webhook.id, failures: 0 }.work(webhook).await;
-                        drop(place);
+                        worker.work(webhook, shutdown).await;
+                        drop(taken);
                     });
                 }
                 courier.0.status.succeeded();
@@ -86,54 +93,94 @@ async fn deliver(courier: &Courier, shutdown: &CancellationToken) {
     while workers.join_next().await.is_some() {}
 }
 
-async fn claim(courier: &Courier, places: usize) -> Result<Vec<Webhook>, RegistryError> {
+async fn claim(courier: &Courier, places: Places) -> Result<Vec<(Worker, Webhook)>, RegistryError> {
     let now = clock::unix_micros();
-    if places == 0 || !courier.registry().has_due_deliveries(now).await? {
-        return Ok(Vec::new());
-    }
-    let limit = i64::try_from(places).unwrap_or(i64::MAX);
-    let claimed = courier.registry().claim_webhooks(now, now + LEASE.as_micros() as i64, limit).await?;
-    courier.registry().webhooks_of(&claimed).await
+    let lease = lease_from(now);
+    let claimed = courier.registry().claim_webhooks(now, lease, places).await?;
+    let ids: Vec<WebhookId> = claimed.iter().map(|claimed| claimed.webhook).collect();
+    let mut webhooks: BTreeMap<WebhookId, Webhook> = BTreeMap::new();
+    webhooks
+        .extend(courier.registry().webhooks_of(&ids).await?.into_iter().map(|webhook| (webhook.id, webhook)));
+    let worker = |Claimed { webhook: id, is_slow }| {
+        let webhook = webhooks.remove(&id)?;
+        let failures = webhook.counters.failures;
+        Some((Worker { courier: courier.clone(), webhook: id, lease, is_slow, failures }, webhook))
+    };
+    Ok(claimed.into_iter().filter_map(worker).collect())
+}
+
+fn lease_from(now: i64) -> Lease {
+    Lease(now + LEASE.as_micros() as i64)
 }
 
 /// Who works on one webhook's kept deliveries.
 struct Worker {
     courier: Courier,
-    shutdown: CancellationToken,
     webhook: WebhookId,
+    lease: Lease,
+    /// Whether it has one of the places of slow ones.
+    is_slow: bool,
     /// Tries in a row that failed.
     failures: i64,
 }
 
-/// What came of a chunk.
-struct Done {
-    settled: Settled,
-    /// Whether there is no reason to stop here.
-    goes_on: bool,
+/// Why no more is tried for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// Those behind the last that was tried have to wait, or there is no time.
+    Stop,
+    /// What came of it has to be written, and then it goes on.
+    Write,
 }
 
 impl Worker {
-    async fn work(mut self, webhook: Webhook) {
+    async fn work(mut self, webhook: Webhook, shutdown: CancellationToken) {
         let began = Instant::now();
-        self.failures = webhook.counters.failures;
+        let turn = self.courier.turns().take(self.webhook);
+        if turn.is_none() {
+            // A first try is under way; it is looked again in a moment.
+            let settled = self.settled(Then::LetGo);
+            self.settle(&settled, &shutdown).await;
+            return;
+        }
         let mut webhook = Some(webhook);
         loop {
-            let done = match self.chunk(webhook.take(), began).await {
-                Ok(done) => done,
+            let settled = match self.chunk(webhook.take(), began, &shutdown).await {
+                Ok(settled) => settled,
                 Err(error) => {
                     // The lease ends by itself.
                     self.courier.trouble(&error, "kept deliveries can't be read");
                     return;
                 }
             };
-            if !self.settle(&done.settled).await || !done.goes_on {
+            if !self.settle(&settled, &shutdown).await {
                 return;
             }
+            let Then::GoOn(lease) = settled.then else { return };
+            self.lease = lease;
+        }
+    }
+
+    /// Nothing was tried.
+    fn settled(&self, then: Then) -> Settled {
+        Settled {
+            webhook: self.webhook,
+            lease: self.lease,
+            delivered: Vec::new(),
+            failed: Vec::new(),
+            failure: None,
+            slow_until: None,
+            then,
         }
     }
 
     /// Tries some of the deliveries, in their order, until one fails.
-    async fn chunk(&mut self, webhook: Option<Webhook>, began: Instant) -> Result<Done, RegistryError> {
+    async fn chunk(
+        &mut self,
+        webhook: Option<Webhook>,
+        began: Instant,
+        shutdown: &CancellationToken,
+    ) -> Result<Settled, RegistryError> {
         let registry = self.courier.registry();
         let webhook = match webhook {
             Some(webhook) => Some(webhook),
@@ -142,83 +189,94 @@ impl Worker {
         };
         let inner = &self.courier.0;
         let endpoint = webhook.and_then(|webhook| Endpoint::of(&webhook, &inner.sealer, &inner.guard));
+        let Some(endpoint) = endpoint else { return Ok(self.settled(Then::LetGo)) };
         let now = clock::unix_micros();
-        let mut settled = Settled {
-            webhook: self.webhook,
-            delivered: Vec::new(),
-            failed: Vec::new(),
-            failure: None,
-            hold_until: now,
-            all_step_aside: false,
-            lease_until: 0,
-        };
-        let Some(endpoint) = endpoint else { return Ok(Done { settled, goes_on: false }) };
         let due = registry.due_deliveries(self.webhook, now, CHUNK_MAX, CHUNK_BYTES_MAX).await?;
         if due.is_empty() {
-            settled.hold_until = registry.next_delivery_due(self.webhook).await?.unwrap_or(0);
-            settled.all_step_aside = true;
-            return Ok(Done { settled, goes_on: false });
+            return Ok(self.settled(Then::Rest));
         }
-        let is_stopped = self.try_in_order(&endpoint, due, &mut settled).await;
-        let goes_on = !is_stopped && began.elapsed() < TURN_MAX && !self.shutdown.is_cancelled();
-        let now = clock::unix_micros();
-        settled.hold_until = now;
-        settled.lease_until = if goes_on { now + LEASE.as_micros() as i64 } else { 0 };
-        Ok(Done { settled, goes_on })
+        let mut settled = self.settled(Then::LetGo);
+        let pause = self.try_in_order(&endpoint, due, &mut settled, shutdown).await;
+        if pause == Pause::Write && began.elapsed() < TURN_MAX && !shutdown.is_cancelled() {
+            settled.then = Then::GoOn(lease_from(clock::unix_micros()));
+        }
+        Ok(settled)
     }
 
-    /// Whether those behind the last that was tried have to wait.
-    async fn try_in_order(&mut self, endpoint: &Endpoint, due: Vec<Pending>, settled: &mut Settled) -> bool {
+    async fn try_in_order(
+        &mut self,
+        endpoint: &Endpoint,
+        due: Vec<Pending>,
+        settled: &mut Settled,
+        shutdown: &CancellationToken,
+    ) -> Pause {
         let chunk_began = Instant::now();
         for Pending { seq, id, format, body, records, attempts } in due {
             let delivery = Delivery { id, format, body: body.into(), records: records as usize };
             let tried = tokio::select! {
                 tried = self.courier.attempt(endpoint, &delivery) => tried,
-                () = grace(&self.shutdown) => return true,
+                () = grace(shutdown) => return Pause::Stop,
             };
+            let now = clock::unix_micros();
             if tried.outcome.is_delivered() {
                 self.courier.note(tried.attempt(endpoint, &delivery, 0));
                 (self.failures, settled.failure) = (0, None);
                 settled.delivered.push(seq);
             } else {
-                let next_try = clock::unix_micros() + tried.pause(self.failures).as_micros() as i64;
+                let next_try = now + tried.pause(self.failures).as_micros() as i64;
                 let steps_aside = tried.outcome.steps_aside(attempts + 1, self.failures);
                 let is_gone = tried.outcome == super::Outcome::Gone;
                 self.courier.note(tried.attempt(endpoint, &delivery, if is_gone { 0 } else { next_try }));
                 self.failures += 1;
-                let hold_until = if steps_aside { 0 } else { next_try };
                 settled.failed.push((seq, if steps_aside { next_try } else { 0 }));
-                settled.failure = Some(Failure { hold_until, is_gone });
+                settled.failure = Some(Failure { hold_until: (!steps_aside).then_some(next_try), is_gone });
                 if !steps_aside {
-                    return true;
+                    note_pace(settled, tried.latency, now);
+                    return Pause::Stop;
                 }
             }
-            if chunk_began.elapsed() > CHUNK_TIME_MAX || self.shutdown.is_cancelled() {
-                return false;
+            if note_pace(settled, tried.latency, now) && !self.is_slow {
+                // It goes on in a place of the slow ones.
+                return Pause::Stop;
+            }
+            if chunk_began.elapsed() > CHUNK_TIME_MAX || shutdown.is_cancelled() {
+                return Pause::Write;
             }
         }
-        false
+        Pause::Write
     }
 
-    /// Whether it is written: else the lease ends by itself, and what was delivered is delivered again.
-    async fn settle(&self, settled: &Settled) -> bool {
+    /// Whether it is written, and may go on: else the lease ends by itself, and what was delivered is delivered again.
+    async fn settle(&self, settled: &Settled, shutdown: &CancellationToken) -> bool {
         let mut retry = Retry::new();
         loop {
             let now = clock::unix_micros();
             match self.courier.registry().settle_deliveries(settled, self.courier.bounds(), now).await {
-                Ok(disabled) => {
-                    if let Some(reason) = disabled {
-                        self.courier.tell_disabled(self.webhook, reason);
-                    }
-                    return disabled.is_none();
+                Ok(Settling::Written) => return true,
+                Ok(Settling::Disabled(reason)) => {
+                    self.courier.tell_disabled(self.webhook, reason);
+                    return false;
+                }
+                Ok(Settling::TooLate) => {
+                    tracing::warn!(webhook = %self.webhook, "what failed was not written down in time; others go on");
+                    return false;
                 }
                 Err(error) => self.courier.trouble(&error, "what was delivered can't be written down"),
             }
-            if !retry.pause(&self.shutdown).await {
+            if !retry.pause(shutdown).await {
                 return false;
             }
         }
     }
+}
+
+/// Whether the try was slow; then the webhook is, for a while.
+fn note_pace(settled: &mut Settled, took: Duration, now: i64) -> bool {
+    let is_slow = took >= SLOW;
+    if is_slow {
+        settled.slow_until = Some(now + SLOW_FOR.as_micros() as i64);
+    }
+    is_slow
 }
 
 /// Ends a moment after shutdown.

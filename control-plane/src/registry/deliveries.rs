@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::sql::{SqlBuilder, sql};
-use super::webhooks::{Disabled, Format, note_change};
+use super::webhooks::{Disabled, Format, RELEASED, note_change};
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError, Tx};
 use crate::author::Author;
 
@@ -60,8 +60,8 @@ pub(crate) struct NewDelivery {
 /// What a try that failed comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// Nothing is tried before, in microseconds since the epoch.
-    pub(crate) hold_until: i64,
+    /// Nothing is tried before, in microseconds since the epoch. Nothing: those behind it are tried all the same.
+    pub(crate) hold_until: Option<i64>,
     /// The endpoint wants nothing any more.
     pub(crate) is_gone: bool,
 }
@@ -73,8 +73,42 @@ pub(crate) struct Kept {
     pub(crate) deliveries: Vec<NewDelivery>,
     /// If they are kept because a try has just failed.
     pub(crate) failure: Option<Failure>,
+    /// The number that the first of them gets, if one was left free for it.
+    pub(crate) number: Option<i64>,
+    /// Whether a number is to be left free before them.
+    pub(crate) leaves_number: bool,
     /// If they have to wait for something else until then, in microseconds since the epoch.
     pub(crate) hold_until: Option<i64>,
+    /// If the endpoint is slow until then.
+    pub(crate) slow_until: Option<i64>,
+}
+
+/// What keeping deliveries came to.
+#[derive(Debug, Default)]
+pub(crate) struct Keeping {
+    /// Webhooks that were disabled for it.
+    pub(crate) disabled: NowDisabled,
+    /// The numbers that were left free.
+    pub(crate) numbers: BTreeMap<WebhookId, i64>,
+}
+
+/// Who has a webhook's kept deliveries, and until when, in microseconds since the epoch. No two have the same: a webhook is taken
+/// when the lease before has ended or was given back, and for a time that begins then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease(pub(crate) i64);
+
+/// A webhook that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claimed {
+    pub(crate) webhook: WebhookId,
+    pub(crate) is_slow: bool,
+}
+
+/// How many webhooks can be taken: of those that are slow, and of the others, less what those took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) all: usize,
+    pub(crate) slow: usize,
 }
 
 /// A delivery that waits.
@@ -92,17 +126,37 @@ pub(crate) struct Pending {
 #[derive(Debug, Clone)]
 pub(crate) struct Settled {
     pub(crate) webhook: WebhookId,
+    /// By which they were tried.
+    pub(crate) lease: Lease,
     /// These were delivered, by their numbers.
     pub(crate) delivered: Vec<i64>,
     /// These failed and are not tried before a time.
     pub(crate) failed: Vec<(i64, i64)>,
     pub(crate) failure: Option<Failure>,
-    /// Nothing is due before.
-    pub(crate) hold_until: i64,
-    /// Whether that is only because each that waits has a time of its own: what comes later has none.
-    pub(crate) all_step_aside: bool,
-    /// Until when this process goes on; 0 to let others.
-    pub(crate) lease_until: i64,
+    /// If the endpoint was slow: until when it counts as that.
+    pub(crate) slow_until: Option<i64>,
+    pub(crate) then: Then,
+}
+
+/// Who goes on with a webhook's kept deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// This process, by this lease.
+    GoOn(Lease),
+    /// Whoever takes them next.
+    LetGo,
+    /// The same, once the first of them has come to its time: each that waits has one of its own. What comes later has none.
+    Rest,
+}
+
+/// What became of what was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    Written,
+    /// And the webhook was disabled for it.
+    Disabled(Disabled),
+    /// The lease is over, and somebody else may have the webhook: nothing was written but that what was delivered is.
+    TooLate,
 }
 
 /// One try.
@@ -214,49 +268,14 @@ impl Registry {
         kept: &[Kept],
         bounds: &Bounds,
         now: i64,
-    ) -> Result<NowDisabled, RegistryError> {
+    ) -> Result<Keeping, RegistryError> {
         let mut tx = self.begin_upkeep().await?;
-        let mut disabled = Vec::new();
+        let mut keeping = Keeping::default();
         for kept in kept {
-            let id = kept.webhook.as_uuid();
-            let count = kept.deliveries.len() as i64;
-            let next: Option<(i64,)> =
-                sql("UPDATE webhooks SET next_delivery = next_delivery + $2 WHERE id = $1 RETURNING next_delivery")
-                    .bind(id)
-                    .bind(count)
-                    .fetch_optional(&mut tx)
-                    .await?;
-            let Some((next,)) = next else { continue };
-            let (added, bytes) =
-                insert(&mut tx, id, next - count, &kept.deliveries, now + bounds.give_up_after, now).await?;
-            let (pending, pending_bytes): (i64, i64) = sql(
-                // What waits apart from the others keeps no new one waiting: then nothing is held but by its own time.
-                "UPDATE webhooks SET pending_count = pending_count + $2, pending_bytes = pending_bytes + $3,
-                                     hold_until = CASE WHEN steps_aside = 1 THEN 0 ELSE hold_until END, steps_aside = 0
-                 WHERE id = $1 RETURNING pending_count, pending_bytes",
-            )
-            .bind(id)
-            .bind(added)
-            .bind(bytes)
-            .fetch_one(&mut tx)
-            .await?;
-            if bounds.are_passed_by((pending, pending_bytes)) {
-                expire_surplus(&mut tx, id, (pending, pending_bytes), bounds, now).await?;
-            }
-            if let Some(hold_until) = kept.hold_until {
-                sql("UPDATE webhooks SET hold_until = $2 WHERE id = $1 AND hold_until < $2")
-                    .bind(id)
-                    .bind(hold_until)
-                    .execute(&mut tx)
-                    .await?;
-            }
-            if let Some(failure) = kept.failure {
-                let reason = fail(&mut tx, id, &failure, false, bounds, now).await?;
-                disabled.extend(reason.map(|reason| (kept.webhook, reason)));
-            }
+            keep(&mut tx, kept, bounds, now, &mut keeping).await?;
         }
         tx.commit().await?;
-        Ok(disabled)
+        Ok(keeping)
     }
 
     /// Deliveries that waited for another one wait no longer, unless tries have failed.
@@ -270,39 +289,53 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether kept deliveries of any webhook can be tried now.
-    pub(crate) async fn has_due_deliveries(&self, now: i64) -> Result<bool, RegistryError> {
-        let (any,) = sql("SELECT EXISTS (SELECT 1 FROM webhooks
-                          WHERE pending_count > 0 AND hold_until <= $1 AND lease_until <= $1 AND disabled = 0)")
-        .bind(now)
-        .fetch_one(&self.readers)
-        .await?;
-        Ok(any)
-    }
-
-    /// Takes webhooks whose kept deliveries can be tried now: nobody else gets them before `lease_until`.
+    /// Takes webhooks whose kept deliveries can be tried now, as far as there are places: nobody else gets them before the lease ends.
     pub(crate) async fn claim_webhooks(
         &self,
         now: i64,
-        lease_until: i64,
-        limit: i64,
-    ) -> Result<Vec<WebhookId>, RegistryError> {
+        lease: Lease,
+        places: Places,
+    ) -> Result<Vec<Claimed>, RegistryError> {
+        let slow = self.due_webhooks(now, true, places.slow.min(places.all)).await?;
+        let quick = self.due_webhooks(now, false, places.all - slow.len()).await?;
+        let mut claimed = Vec::new();
+        if slow.is_empty() && quick.is_empty() {
+            return Ok(claimed);
+        }
         let mut tx = self.begin_upkeep().await?;
-        let due: Vec<(Uuid,)> = sql("SELECT id FROM webhooks
-             WHERE pending_count > 0 AND hold_until <= $1 AND lease_until <= $1 AND disabled = 0
-             ORDER BY hold_until, id LIMIT $2")
-        .bind(now)
-        .bind(limit)
-        .fetch_all(&mut tx)
-        .await?;
-        if due.is_empty() {
+        for (due, is_slow) in [(slow, true), (quick, false)] {
+            if due.is_empty() {
+                continue;
+            }
+            let mut update = SqlBuilder::new("UPDATE webhooks SET lease_until = ");
+            update.push_bind(lease.0).push(" WHERE pending_count > 0 AND disabled = 0 AND hold_until <= ");
+            update.push_bind(now).push(" AND lease_until <= ").push_bind(now).push(" AND id");
+            update.push_in(due).push(" RETURNING id");
+            let taken: Vec<(Uuid,)> = update.build_once().fetch_all(&mut tx).await?;
+            claimed.extend(
+                taken.into_iter().map(|(id,)| Claimed { webhook: WebhookId::from_uuid(id), is_slow }),
+            );
+        }
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Webhooks whose kept deliveries can be tried now, those first that have waited longest.
+    async fn due_webhooks(&self, now: i64, is_slow: bool, limit: usize) -> Result<Vec<Uuid>, RegistryError> {
+        if limit == 0 {
             return Ok(Vec::new());
         }
-        let mut update = SqlBuilder::new("UPDATE webhooks SET lease_until = ");
-        update.push_bind(lease_until).push(" WHERE id").push_in(due.iter().map(|(id,)| *id));
-        update.build_once().execute(&mut tx).await?;
-        tx.commit().await?;
-        Ok(due.into_iter().map(|(id,)| WebhookId::from_uuid(id)).collect())
+        let mut select =
+            SqlBuilder::new("SELECT id FROM webhooks WHERE pending_count > 0 AND hold_until <= ");
+        select
+            .push_bind(now)
+            .push(" AND lease_until <= ")
+            .push_bind(now)
+            .push(" AND disabled = 0 AND slow_until ");
+        select.push(if is_slow { "> " } else { "<= " }).push_bind(now);
+        select.push(" ORDER BY hold_until, id LIMIT ").push_bind(limit as i64);
+        let due: Vec<(Uuid,)> = select.build().fetch_all(&self.readers).await?;
+        Ok(due.into_iter().map(|(id,)| id).collect())
     }
 
     /// Forgets who delivers: for a registry that no other process works on, at its start.
@@ -355,17 +388,6 @@ impl Registry {
         rows.into_iter().map(read).collect()
     }
 
-    /// When the next of a webhook's kept deliveries can be tried.
-    pub(crate) async fn next_delivery_due(&self, webhook: WebhookId) -> Result<Option<i64>, RegistryError> {
-        let (next,) =
-            sql("SELECT MIN(next_try_at) FROM webhook_deliveries WHERE webhook_id = $1 AND state = $2")
-                .bind(webhook.as_uuid())
-                .bind(PENDING)
-                .fetch_one(&self.readers)
-                .await?;
-        Ok(next)
-    }
-
     /// Of these webhooks, how many deliveries are kept for each and wait.
     pub(crate) async fn pending_deliveries(
         &self,
@@ -381,51 +403,38 @@ impl Registry {
         Ok(counts)
     }
 
-    /// Keeps what came of tries of kept deliveries. Says so if the webhook was disabled for it.
+    /// Keeps what came of tries of kept deliveries: that something was delivered in any case, and all else if the lease
+    /// still is who tried them.
     pub(crate) async fn settle_deliveries(
         &self,
         settled: &Settled,
         bounds: &Bounds,
         now: i64,
-    ) -> Result<Option<Disabled>, RegistryError> {
+    ) -> Result<Settling, RegistryError> {
         let id = settled.webhook.as_uuid();
         let mut tx = self.begin_upkeep().await?;
         let Deleted { pending: (count, bytes), expired } = delete(&mut tx, id, &settled.delivered).await?;
         // Given up while it was delivered after all.
         add_expired(&mut tx, id, -expired.0, -expired.1).await?;
-        for (seq, next_try_at) in &settled.failed {
-            sql("UPDATE webhook_deliveries SET attempts = attempts + 1, next_try_at = $3 WHERE webhook_id = $1 AND seq = $2")
-                .bind(id)
-                .bind(*seq)
-                .bind(*next_try_at)
-                .execute(&mut tx)
-                .await?;
-        }
-        sql("UPDATE webhooks SET pending_count = pending_count - $2, pending_bytes = pending_bytes - $3,
-                                 hold_until = $4, lease_until = $5, steps_aside = $6 WHERE id = $1")
-        .bind(id)
-        .bind(count)
-        .bind(bytes)
-        .bind(settled.hold_until)
-        .bind(settled.lease_until)
-        .bind(i64::from(settled.all_step_aside))
-        .execute(&mut tx)
-        .await?;
-        let is_alive = !settled.delivered.is_empty();
-        let disabled = match settled.failure {
-            Some(failure) => fail(&mut tx, id, &failure, is_alive, bounds, now).await?,
-            None => {
-                if is_alive {
-                    sql("UPDATE webhooks SET failures = 0, failing_since = 0 WHERE id = $1")
-                        .bind(id)
-                        .execute(&mut tx)
-                        .await?;
-                }
-                None
+        sql("UPDATE webhooks SET pending_count = pending_count - $2, pending_bytes = pending_bytes - $3 WHERE id = $1")
+            .bind(id)
+            .bind(count)
+            .bind(bytes)
+            .execute(&mut tx)
+            .await?;
+        let settling = if pass_on(&mut tx, settled, now).await? {
+            match note_outcome(&mut tx, settled, bounds, now).await? {
+                Some(reason) => Settling::Disabled(reason),
+                None => Settling::Written,
             }
+        } else if is_passed_on(&mut tx, settled).await? {
+            // It was written before, and the answer was lost.
+            Settling::Written
+        } else {
+            Settling::TooLate
         };
         tx.commit().await?;
-        Ok(disabled)
+        Ok(settling)
     }
 
     /// Gives up what has been tried for too long, and deletes what could be replayed long enough: some of it. Whether there
@@ -599,39 +608,152 @@ impl Registry {
             update.build_once().execute(&mut tx).await?;
         }
         let count = seqs.len() as i64;
-        sql("UPDATE webhooks SET pending_count = pending_count + $2, pending_bytes = pending_bytes + $3, hold_until = 0
-             WHERE id = $1")
-        .bind(id)
-        .bind(count)
-        .bind(bytes)
-        .execute(&mut tx)
-        .await?;
+        let mut update = SqlBuilder::new("UPDATE webhooks SET pending_count = pending_count + ");
+        update.push_bind(count).push(", pending_bytes = pending_bytes + ").push_bind(bytes);
+        update.push(", ").push(RELEASED).push(" WHERE id = ").push_bind(id);
+        update.build().execute(&mut tx).await?;
         add_expired(&mut tx, id, -count, -bytes).await?;
         tx.commit().await?;
         Ok(count)
     }
 }
 
-/// Adds deliveries from a number on, and says how many of them were not there, with their bytes.
+/// Keeps deliveries of one webhook, behind those that are, but for a first one that has its number.
+async fn keep(
+    tx: &mut Tx,
+    kept: &Kept,
+    bounds: &Bounds,
+    now: i64,
+    keeping: &mut Keeping,
+) -> Result<(), RegistryError> {
+    let id = kept.webhook.as_uuid();
+    let behind = kept.deliveries.len() as i64 - i64::from(kept.number.is_some());
+    let taken = behind + i64::from(kept.leaves_number);
+    let next: Option<(i64,)> =
+        sql("UPDATE webhooks SET next_delivery = next_delivery + $2 WHERE id = $1 RETURNING next_delivery")
+            .bind(id)
+            .bind(taken)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let Some((next,)) = next else { return Ok(()) };
+    if kept.leaves_number {
+        keeping.numbers.insert(kept.webhook, next - taken);
+    }
+    let numbers = kept.number.into_iter().chain(next - behind..next);
+    let numbered: Vec<(i64, &NewDelivery)> = numbers.zip(&kept.deliveries).collect();
+    let (added, bytes) = insert(tx, id, &numbered, now + bounds.give_up_after, now).await?;
+    let waiting: (i64, i64) = sql(
+        // What waits apart from the others keeps no new one waiting: then nothing is held but by its own time.
+        "UPDATE webhooks SET pending_count = pending_count + $2, pending_bytes = pending_bytes + $3,
+                             hold_until = CASE WHEN steps_aside = 1 THEN 0 ELSE hold_until END, steps_aside = 0
+         WHERE id = $1 RETURNING pending_count, pending_bytes",
+    )
+    .bind(id)
+    .bind(added)
+    .bind(bytes)
+    .fetch_one(&mut *tx)
+    .await?;
+    if bounds.are_passed_by(waiting) {
+        expire_surplus(tx, id, waiting, bounds, now).await?;
+    }
+    if let Some(hold_until) = kept.hold_until {
+        sql("UPDATE webhooks SET hold_until = $2 WHERE id = $1 AND hold_until < $2")
+            .bind(id)
+            .bind(hold_until)
+            .execute(&mut *tx)
+            .await?;
+    }
+    note_slow(tx, id, kept.slow_until).await?;
+    if let Some(failure) = kept.failure {
+        let reason = fail(tx, id, &failure, false, bounds, now).await?;
+        keeping.disabled.extend(reason.map(|reason| (kept.webhook, reason)));
+    }
+    Ok(())
+}
+
+/// Says who has the webhook next. No: it is not this one's any more.
+async fn pass_on(tx: &mut Tx, settled: &Settled, now: i64) -> Result<bool, RegistryError> {
+    let id = settled.webhook.as_uuid();
+    let mut update = SqlBuilder::new("UPDATE webhooks SET lease_until = ");
+    update.push_bind(if let Then::GoOn(lease) = settled.then { lease.0 } else { 0 });
+    // Who works on what is kept began when nothing was held: a time to come is somebody else's, who waits for a first try.
+    update.push(", steps_aside = CASE WHEN hold_until <= ").push_bind(now).push(" THEN ");
+    update.push(if settled.then == Then::Rest { "1" } else { "0" }).push(" ELSE steps_aside END");
+    update.push(", hold_until = CASE WHEN hold_until > ").push_bind(now).push(" THEN hold_until ELSE ");
+    if settled.then == Then::Rest {
+        // Looked up here, because something may have come since it was looked for what is due.
+        update.push("(SELECT COALESCE(MIN(next_try_at), 0) FROM webhook_deliveries WHERE webhook_id = ");
+        update.push_bind(id).push(" AND state = ").push_bind(PENDING).push(")");
+    } else {
+        // Behind those that have waited longer.
+        update.push_bind(now);
+    }
+    update.push(" END WHERE id = ").push_bind(id).push(" AND lease_until = ").push_bind(settled.lease.0);
+    Ok(update.build().execute(tx).await? > 0)
+}
+
+/// Whether that was said before.
+async fn is_passed_on(tx: &mut Tx, settled: &Settled) -> Result<bool, RegistryError> {
+    let Then::GoOn(lease) = settled.then else { return Ok(false) };
+    let row = sql("SELECT lease_until FROM webhooks WHERE id = $1").bind(settled.webhook.as_uuid());
+    let row: Option<(i64,)> = row.fetch_optional(tx).await?;
+    Ok(row == Some((lease.0,)))
+}
+
+/// Notes how the tries went. Says so if the webhook was disabled for it.
+async fn note_outcome(
+    tx: &mut Tx,
+    settled: &Settled,
+    bounds: &Bounds,
+    now: i64,
+) -> Result<Option<Disabled>, RegistryError> {
+    let id = settled.webhook.as_uuid();
+    for (seq, next_try_at) in &settled.failed {
+        sql("UPDATE webhook_deliveries SET attempts = attempts + 1, next_try_at = $3 WHERE webhook_id = $1 AND seq = $2")
+            .bind(id)
+            .bind(*seq)
+            .bind(*next_try_at)
+            .execute(&mut *tx)
+            .await?;
+    }
+    note_slow(tx, id, settled.slow_until).await?;
+    let is_alive = !settled.delivered.is_empty();
+    match settled.failure {
+        Some(failure) => fail(tx, id, &failure, is_alive, bounds, now).await,
+        None if is_alive => succeed(tx, id).await.map(|()| None),
+        None => Ok(None),
+    }
+}
+
+/// Notes until when an endpoint counts as slow.
+async fn note_slow(tx: &mut Tx, webhook: Uuid, until: Option<i64>) -> Result<(), RegistryError> {
+    let Some(until) = until else { return Ok(()) };
+    sql("UPDATE webhooks SET slow_until = $2 WHERE id = $1 AND slow_until < $2")
+        .bind(webhook)
+        .bind(until)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Adds deliveries with their numbers, and says how many of them were not there, with their bytes.
 async fn insert(
     tx: &mut Tx,
     webhook: Uuid,
-    first: i64,
-    deliveries: &[NewDelivery],
+    deliveries: &[(i64, &NewDelivery)],
     give_up_at: i64,
     now: i64,
 ) -> Result<(i64, i64), RegistryError> {
-    let (mut seq, mut count, mut sum) = (first, 0, 0);
+    let (mut count, mut sum) = (0, 0);
     for deliveries in deliveries.chunks(DELIVERIES_AT_ONCE) {
         let mut insert = SqlBuilder::new(
             "INSERT INTO webhook_deliveries (webhook_id, seq, id, state, format, body, bytes, records, attempts,
                                              next_try_at, created_at, expires_at) ",
         );
-        insert.push_values(deliveries, |row, delivery| {
-            row.bind(webhook).bind(seq).bind(delivery.id).bind(PENDING).bind(delivery.format.code());
+        insert.push_values(deliveries, |row, (seq, delivery)| {
+            row.bind(webhook).bind(*seq).bind(delivery.id).bind(PENDING).bind(delivery.format.code());
             row.bind(delivery.body.clone()).bind(delivery.body.len() as i64).bind(delivery.records);
             row.bind(delivery.attempts).bind(0).bind(now).bind(give_up_at);
-            seq += 1;
         });
         insert.push(" ON CONFLICT (webhook_id, id) DO NOTHING RETURNING bytes");
         let added: Vec<(i64,)> = insert.build_once().fetch_all(&mut *tx).await?;
@@ -769,6 +891,15 @@ async fn add_expired(
     Ok(now.unwrap_or_default())
 }
 
+/// Notes that a try did not fail.
+async fn succeed(tx: &mut Tx, webhook: Uuid) -> Result<(), RegistryError> {
+    sql("UPDATE webhooks SET failures = 0, failing_since = 0 WHERE id = $1")
+        .bind(webhook)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Notes that a try failed. After one that did not, the count begins again. Disables the webhook if that is what it comes to.
 async fn fail(
     tx: &mut Tx,
@@ -779,18 +910,21 @@ async fn fail(
     now: i64,
 ) -> Result<Option<Disabled>, RegistryError> {
     if begins_again {
-        sql("UPDATE webhooks SET failures = 0, failing_since = 0 WHERE id = $1")
-            .bind(webhook)
-            .execute(&mut *tx)
-            .await?;
+        succeed(tx, webhook).await?;
     }
-    sql("UPDATE webhooks SET failures = failures + 1, hold_until = $2,
-                             failing_since = CASE WHEN failing_since = 0 THEN $3 ELSE failing_since END WHERE id = $1")
+    sql("UPDATE webhooks SET failures = failures + 1,
+                             failing_since = CASE WHEN failing_since = 0 THEN $2 ELSE failing_since END WHERE id = $1")
     .bind(webhook)
-    .bind(failure.hold_until)
     .bind(now)
     .execute(&mut *tx)
     .await?;
+    if let Some(hold_until) = failure.hold_until {
+        sql("UPDATE webhooks SET hold_until = $2 WHERE id = $1")
+            .bind(webhook)
+            .bind(hold_until)
+            .execute(&mut *tx)
+            .await?;
+    }
     let reason = if failure.is_gone { Disabled::Gone } else { Disabled::Failing };
     let failing_since_max = if failure.is_gone { now } else { now - bounds.disable_after };
     let disabled: Option<(Uuid,)> = sql("UPDATE webhooks SET disabled = $2, disabled_at = $3
@@ -831,3 +965,6 @@ async fn count_attempts(
     let rows: Vec<(Uuid, i64)> = update.build_once().fetch_all(tx).await?;
     Ok(rows.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ pub(crate) mod policies;
 mod postgres;
 mod sql;
 mod sqlite;
+#[cfg(test)]
+mod testing;
 pub(crate) mod things;
 pub(crate) mod ties;
 pub(crate) mod users;

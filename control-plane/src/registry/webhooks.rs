@@ -7,12 +7,15 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
-use super::sql::{SqlBuilder, sql};
+use super::sql::{Sql, SqlBuilder, sql};
 use super::{Registry, RegistryError, Tx};
 use crate::author::Author;
 
 /// Webhooks of one thing: each gets every record.
 pub(crate) const WEBHOOKS_PER_THING_MAX: i64 = 20;
+
+/// Secrets of one webhook that sign at a time, the new one and those before: each is a signature in a header.
+pub(crate) const SECRETS_MAX: i64 = 5;
 
 /// What a delivery looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,14 +111,20 @@ pub(crate) struct Webhook {
     pub(crate) format: Format,
     pub(crate) url: String,
     pub(crate) sealed_secret: Vec<u8>,
-    /// The one before, where there is one.
-    pub(crate) sealed_old_secret: Option<Vec<u8>>,
-    pub(crate) old_secret_until: i64,
+    /// Those before it, the newest first.
+    pub(crate) old_secrets: Vec<OldSecret>,
     pub(crate) created_at: i64,
     pub(crate) active_since: i64,
     pub(crate) disabled: Option<Disabled>,
     pub(crate) disabled_at: i64,
     pub(crate) counters: Counters,
+}
+
+/// A secret that was replaced, and signs until then.
+#[derive(Debug, Clone)]
+pub(crate) struct OldSecret {
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) until: i64,
 }
 
 /// How deliveries to a webhook went.
@@ -163,6 +172,18 @@ pub(crate) enum Uncreated {
     TooMany,
 }
 
+/// What came of giving a webhook another secret.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    Done,
+    /// So many sign already that none can be added before one of them ends, which is then.
+    TooMany {
+        until: i64,
+    },
+    /// The webhook is gone.
+    Gone,
+}
+
 #[derive(FromRow)]
 struct WebhookRow {
     id: Uuid,
@@ -196,6 +217,10 @@ const COLUMNS: &str =
     active_since, disabled, disabled_at, attempts, delivered, failed, expired, dropped, last_delivered_at,
     last_failed_at, failures, failing_since, hold_until, pending_count, expired_count";
 
+/// Failures keep nothing back any more. What waits for a first try that is under way goes on to.
+pub(super) const RELEASED: &str =
+    "hold_until = CASE WHEN failures > 0 OR steps_aside = 1 THEN 0 ELSE hold_until END";
+
 impl WebhookRow {
     fn read(self) -> Result<Webhook, RegistryError> {
         Ok(Webhook {
@@ -205,8 +230,11 @@ impl WebhookRow {
             format: Format::stored(self.format)?,
             url: self.url,
             sealed_secret: self.sealed_secret,
-            sealed_old_secret: Some(self.sealed_old_secret).filter(|sealed| !sealed.is_empty()),
-            old_secret_until: self.old_secret_until,
+            old_secrets: if self.sealed_old_secret.is_empty() {
+                Vec::new()
+            } else {
+                vec![OldSecret { sealed: self.sealed_old_secret, until: self.old_secret_until }]
+            },
             created_at: self.created_at,
             active_since: self.active_since,
             disabled: Disabled::from_code(self.disabled),
@@ -286,8 +314,7 @@ impl Registry {
         let mut select = SqlBuilder::new("SELECT ");
         select.push(COLUMNS).push(" FROM webhooks WHERE thing_id = ").push_bind(thing.as_uuid());
         select.push(" ORDER BY created_at, id");
-        let rows: Vec<WebhookRow> = select.build().fetch_all(&self.readers).await?;
-        rows.into_iter().map(WebhookRow::read).collect()
+        self.read_webhooks(select.build()).await
     }
 
     /// One webhook of a thing.
@@ -299,8 +326,7 @@ impl Registry {
         let mut select = SqlBuilder::new("SELECT ");
         select.push(COLUMNS).push(" FROM webhooks WHERE id = ").push_bind(id.as_uuid());
         select.push(" AND thing_id = ").push_bind(thing.as_uuid());
-        let row: Option<WebhookRow> = select.build().fetch_optional(&self.readers).await?;
-        row.map(WebhookRow::read).transpose()
+        Ok(self.read_webhooks(select.build()).await?.pop())
     }
 
     /// Webhooks by their ids; those that are gone are left out.
@@ -310,8 +336,17 @@ impl Registry {
         }
         let mut select = SqlBuilder::new("SELECT ");
         select.push(COLUMNS).push(" FROM webhooks WHERE id").push_in(ids.iter().map(WebhookId::as_uuid));
-        let rows: Vec<WebhookRow> = select.build_once().fetch_all(&self.readers).await?;
-        rows.into_iter().map(WebhookRow::read).collect()
+        self.read_webhooks(select.build_once()).await
+    }
+
+    async fn read_webhooks(&self, select: Sql) -> Result<Vec<Webhook>, RegistryError> {
+        let rows: Vec<WebhookRow> = select.fetch_all(&self.readers).await?;
+        let mut webhooks: Vec<Webhook> = rows.into_iter().map(WebhookRow::read).collect::<Result<_, _>>()?;
+        for with_old in with_old_secrets(&mut webhooks) {
+            let older = older_secrets(with_old.id).fetch_all(&self.readers).await?;
+            with_old.add_older(older);
+        }
+        Ok(webhooks)
     }
 
     /// Changes a webhook. Where it leads elsewhere from now on, what failed before does not count. No: it is gone.
@@ -331,7 +366,8 @@ impl Registry {
             set.push(", format = ").push_bind(format.code());
         }
         if let Some(url) = &update.url {
-            set.push(", failures = 0, failing_since = 0, hold_until = 0, url = ").push_bind(url.clone());
+            set.push(", failures = 0, failing_since = 0, slow_until = 0, ").push(RELEASED).push(", url = ");
+            set.push_bind(url.clone());
         }
         self.change_webhook(by, Deed::WebhookUpdate, webhook, set).await
     }
@@ -344,9 +380,9 @@ impl Registry {
         now: i64,
     ) -> Result<bool, RegistryError> {
         let mut set = SqlBuilder::new(
-            "UPDATE webhooks SET disabled = 0, disabled_at = 0, failures = 0, failing_since = 0, hold_until = 0,
-             active_since = CASE WHEN disabled = 0 THEN active_since ELSE ",
+            "UPDATE webhooks SET disabled = 0, disabled_at = 0, failures = 0, failing_since = 0, ",
         );
+        set.push(RELEASED).push(", active_since = CASE WHEN disabled = 0 THEN active_since ELSE ");
         set.push_bind(now).push(" END, updated_at = ").push_bind(now);
         self.change_webhook(by, Deed::WebhookEnable, webhook, set).await
     }
@@ -363,7 +399,7 @@ impl Registry {
         self.change_webhook(by, Deed::WebhookDisable, webhook, set).await
     }
 
-    /// Gives a webhook another secret; the one that it has signs beside it until `old_until`. No: it is gone.
+    /// Gives a webhook another secret. The one that it has signs beside it until `old_until`, and those before it to their ends.
     pub(crate) async fn rotate_webhook_secret(
         &self,
         by: &Author,
@@ -371,12 +407,45 @@ impl Registry {
         sealed: &[u8],
         old_until: i64,
         now: i64,
-    ) -> Result<bool, RegistryError> {
-        let mut set =
-            SqlBuilder::new("UPDATE webhooks SET sealed_old_secret = sealed_secret, sealed_secret = ");
-        set.push_bind(sealed).push(", old_secret_until = ").push_bind(old_until);
-        set.push(", updated_at = ").push_bind(now);
-        self.change_webhook(by, Deed::WebhookSecret, webhook, set).await
+    ) -> Result<Rotation, RegistryError> {
+        let id = webhook.id.as_uuid();
+        let mut tx = self.begin(by).await?;
+        sql("DELETE FROM webhook_older_secrets WHERE webhook_id = $1 AND until <= $2")
+            .bind(id)
+            .bind(now)
+            .execute(&mut tx)
+            .await?;
+        sql("INSERT INTO webhook_older_secrets (webhook_id, sealed, until)
+             SELECT id, sealed_old_secret, old_secret_until FROM webhooks WHERE id = $1 AND old_secret_until > $2")
+        .bind(id)
+        .bind(now)
+        .execute(&mut tx)
+        .await?;
+        let (older, first_end): (i64, i64) =
+            sql("SELECT COUNT(*), COALESCE(MIN(until), 0) FROM webhook_older_secrets WHERE webhook_id = $1")
+                .bind(id)
+                .fetch_one(&mut tx)
+                .await?;
+        // The new one signs, and the one that it replaces.
+        if older + 2 > SECRETS_MAX {
+            return Ok(Rotation::TooMany { until: first_end });
+        }
+        record(&mut tx, Deed::WebhookSecret, &[Done::with(webhook.thing.as_uuid(), id)]).await?;
+        let rotated =
+            sql("UPDATE webhooks SET sealed_old_secret = sealed_secret, sealed_secret = $2, old_secret_until = $3,
+                                     updated_at = $4 WHERE id = $1")
+            .bind(id)
+            .bind(sealed)
+            .bind(old_until)
+            .bind(now)
+            .execute(&mut tx)
+            .await?;
+        if rotated == 0 {
+            return Ok(Rotation::Gone);
+        }
+        note_change(&mut tx, webhook.thing.as_uuid()).await?;
+        tx.commit().await?;
+        Ok(Rotation::Done)
     }
 
     /// Deletes a webhook with its deliveries and tries. No: it is gone.
@@ -420,11 +489,32 @@ impl Registry {
         select.push(COLUMNS).push(" FROM webhooks WHERE thing_id IN");
         select.push(" (SELECT thing_id FROM webhook_changes WHERE version > ").push_bind(since).push(")");
         let rows: Vec<WebhookRow> = select.build().fetch_all(&mut snapshot).await?;
+        let mut webhooks: Vec<Webhook> = rows.into_iter().map(WebhookRow::read).collect::<Result<_, _>>()?;
+        for with_old in with_old_secrets(&mut webhooks) {
+            let older = older_secrets(with_old.id).fetch_all(&mut snapshot).await?;
+            with_old.add_older(older);
+        }
         Ok(WebhookChanges {
             version: changed.last().map_or(version, |(_, version)| *version),
             things: changed.iter().map(|(thing, _)| ThingId::from_uuid(*thing)).collect(),
-            webhooks: rows.into_iter().map(WebhookRow::read).collect::<Result<_, _>>()?,
+            webhooks,
         })
+    }
+}
+
+/// Those that may have older secrets, because they have an old one: few.
+fn with_old_secrets(webhooks: &mut [Webhook]) -> impl Iterator<Item = &mut Webhook> {
+    webhooks.iter_mut().filter(|webhook| !webhook.old_secrets.is_empty())
+}
+
+fn older_secrets(webhook: WebhookId) -> Sql {
+    sql("SELECT sealed, until FROM webhook_older_secrets WHERE webhook_id = $1 ORDER BY until DESC")
+        .bind(webhook.as_uuid())
+}
+
+impl Webhook {
+    fn add_older(&mut self, secrets: Vec<(Vec<u8>, i64)>) {
+        self.old_secrets.extend(secrets.into_iter().map(|(sealed, until)| OldSecret { sealed, until }));
     }
 }
 

@@ -18,6 +18,7 @@ use service::feed::Feed;
 use thalweg_control_plane::ControlPlane;
 use thalweg_control_plane::delivery::DeliveryConfig;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +27,17 @@ use crate::world::{Changes, World, new_store};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An endpoint: it answers what it is told to, then 200.
+/// An endpoint: it answers what it is told to, then 200, when it is told to.
 #[derive(Default)]
 struct Endpoint {
     answers: Mutex<VecDeque<u16>>,
     received: Mutex<Vec<(HeaderMap, Value)>>,
+    /// How long it takes.
+    takes: Mutex<Duration>,
+    /// Nothing is answered while this is so.
+    holds: watch::Sender<bool>,
+    /// Requests that were not answered yet, and the most there were at a time.
+    open: Mutex<(usize, usize)>,
 }
 
 impl Endpoint {
@@ -51,6 +58,24 @@ impl Endpoint {
         self.received.lock().unwrap().len()
     }
 
+    fn hold(&self, holds: bool) {
+        self.holds.send_replace(holds);
+    }
+
+    /// Waits until so many requests have come.
+    async fn until_received(&self, count: usize) {
+        let received = async {
+            while self.count() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, received).await.unwrap();
+    }
+
+    fn most_at_a_time(&self) -> usize {
+        self.open.lock().unwrap().1
+    }
+
     fn values(&self) -> Vec<i64> {
         let received = self.received.lock().unwrap();
         received.iter().map(|(_, body)| body["messages"][0]["value"].as_i64().unwrap()).collect()
@@ -69,6 +94,15 @@ async fn receive(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, body
     let body = serde_json::from_slice(&body).unwrap();
     endpoint.received.lock().unwrap().push((headers, body));
     let answer = endpoint.answers.lock().unwrap().pop_front().unwrap_or(200);
+    {
+        let (open, most) = &mut *endpoint.open.lock().unwrap();
+        *open += 1;
+        *most = *open.max(most);
+    }
+    let takes = *endpoint.takes.lock().unwrap();
+    tokio::time::sleep(takes).await;
+    endpoint.holds.subscribe().wait_for(|holds| !holds).await.unwrap();
+    endpoint.open.lock().unwrap().0 -= 1;
     StatusCode::from_u16(answer).unwrap()
 }
 
@@ -104,6 +138,10 @@ impl Post {
     }
 
     async fn publish(&self, thing: &str, value: i64) {
+        self.publish_pack(thing, json!([{"n": "a", "v": value}])).await;
+    }
+
+    async fn publish_pack(&self, thing: &str, pack: Value) {
         let entry = Entry {
             channel: ChannelId::from_bytes([7; 16]),
             profile: BucketWidth::Hour.into(),
@@ -112,7 +150,7 @@ impl Post {
             protocol: Protocol::Http,
             format: Format::Json,
             received: ReceivedAt::from_micros(clock::unix_micros()),
-            payload: json!([{"n": "a", "v": value}]).to_string().into(),
+            payload: pack.to_string().into(),
         };
         self.log.append(vec![entry]).await.unwrap();
     }
@@ -220,18 +258,133 @@ async fn what_was_given_up_is_listed_and_can_be_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn for_a_day_after_a_rotation_both_secrets_sign() {
+async fn for_a_day_after_a_rotation_each_secret_signs() {
     let post = Post::start(DeliveryConfig::default()).await;
     let (endpoint, url) = Endpoint::start().await;
     let (thing, path) = post.webhook(&url).await;
-    post.publish(&thing, 1).await;
-    post.until(&path, |view| counter(view, "delivered") == 1).await;
-    post.world.post(&format!("{path}/secret"), &post.world.admin, Value::Null).await.is(200);
-    post.publish(&thing, 2).await;
-    post.until(&path, |view| counter(view, "delivered") == 2).await;
+    for value in 1..=3 {
+        post.publish(&thing, value).await;
+        post.until(&path, |view| counter(view, "delivered") == value).await;
+        post.world.post(&format!("{path}/secret"), &post.world.admin, Value::Null).await.is(200);
+    }
     let signatures = endpoint.signatures();
     let counts: Vec<usize> = signatures.iter().map(|signatures| signatures.split(' ').count()).collect();
-    assert_eq!(counts, [1, 2], "{signatures:?}");
+    assert_eq!(counts, [1, 2, 3], "{signatures:?}");
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_is_disabled_and_enabled_during_a_try_has_no_second_one_beside_it() {
+    let post = Post::start(DeliveryConfig::default()).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    let admin = post.world.admin.clone();
+    endpoint.hold(true);
+    post.publish(&thing, 1).await;
+    endpoint.until_received(1).await;
+    // Something of another thing has what changed looked at.
+    let (other, other_url) = Endpoint::start().await;
+    let (other_thing, _) = post.webhook(&other_url).await;
+    for (value, end) in (1..).zip(["disable", "enable"]) {
+        post.world.post(&format!("{path}/{end}"), &admin, Value::Null).await.is(200);
+        post.publish(&other_thing, value).await;
+        other.until_received(value as usize).await;
+    }
+    post.publish(&thing, 2).await;
+    post.publish(&other_thing, 3).await;
+    other.until_received(3).await;
+    endpoint.hold(false);
+    post.until(&path, |view| counter(view, "delivered") == 2).await;
+    assert_eq!((endpoint.values(), endpoint.most_at_a_time()), (vec![1, 2], 1));
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_replayed_during_a_first_try_waits_for_it() {
+    let give_up_after = Duration::from_millis(500);
+    let post = Post::start(DeliveryConfig { give_up_after, ..DeliveryConfig::default() }).await;
+    let admin = post.world.admin.clone();
+    let (endpoint, url) = Endpoint::start().await;
+    let (other, other_url) = Endpoint::start().await;
+    let [(thing, path), (other_thing, other_path)] =
+        [post.webhook(&url).await, post.webhook(&other_url).await];
+    for (endpoint, thing) in [(&endpoint, &thing), (&other, &other_thing)] {
+        endpoint.will_answer([500; 100]);
+        post.publish(thing, 1).await;
+    }
+    for (endpoint, path) in [(&endpoint, &path), (&other, &other_path)] {
+        post.until(path, |view| counter(view, "replayable") == 1).await;
+        endpoint.answers.lock().unwrap().clear();
+    }
+    let (before, others_before) = (endpoint.count(), other.count());
+    endpoint.hold(true);
+    post.publish(&thing, 2).await;
+    endpoint.until_received(before + 1).await;
+    // What is replayed after it tells that it was looked for both.
+    for path in [&path, &other_path] {
+        post.world.post(&format!("{path}/replay"), &admin, Value::Null).await.is(200);
+    }
+    other.until_received(others_before + 1).await;
+    assert_eq!(endpoint.count(), before + 1);
+    endpoint.hold(false);
+    post.until(&path, |view| counter(view, "pending") == 0).await;
+    assert_eq!(endpoint.most_at_a_time(), 1);
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_after_more_came_than_fits_comes_before_it() {
+    let post = Post::start(DeliveryConfig::default()).await;
+    let (endpoint, url) = Endpoint::start().await;
+    let (thing, path) = post.webhook(&url).await;
+    endpoint.hold(true);
+    endpoint.will_answer([500]);
+    post.publish(&thing, 1).await;
+    endpoint.until_received(1).await;
+    // More than half a MiB waits, which is more than a line holds.
+    let text = "x".repeat(100_000);
+    for value in 2..=9 {
+        post.publish_pack(&thing, json!([{"n": "a", "v": value}, {"n": "b", "vs": text}])).await;
+    }
+    post.until(&path, |view| counter(view, "pending") > 0).await;
+    endpoint.hold(false);
+    post.until(&path, |view| counter(view, "delivered") >= 5 && counter(view, "pending") == 0).await;
+    let values = endpoint.values();
+    assert!(values[..3] == [1, 1, 2] && values.is_sorted(), "{values:?}");
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_take_their_time_leave_places_to_the_others() {
+    let places = DeliveryConfig { first_tries_max: 4, ..DeliveryConfig::default() };
+    let post = Post::start(places).await;
+    let (slow, slow_url) = Endpoint::start().await;
+    *slow.takes.lock().unwrap() = Duration::from_millis(2_100);
+    let (quick, quick_url) = Endpoint::start().await;
+    let (quick_thing, _) = post.webhook(&quick_url).await;
+    let mut things = Vec::new();
+    for _ in 0..4 {
+        things.push(post.webhook(&slow_url).await);
+    }
+    for (thing, _) in &things {
+        post.publish(thing, 1).await;
+    }
+    for (_, path) in &things {
+        post.until(path, |view| counter(view, "delivered") == 1).await;
+    }
+    // From now on they are known. All of them want a place again.
+    slow.hold(true);
+    for (thing, _) in &things {
+        post.publish(thing, 2).await;
+    }
+    slow.until_received(5).await;
+    post.publish(&quick_thing, 1).await;
+    quick.until_received(1).await;
+    assert_eq!(slow.count(), 5, "one of four places is theirs");
+    slow.hold(false);
+    for (_, path) in &things {
+        post.until(path, |view| counter(view, "delivered") == 2).await;
+    }
     post.finish().await;
 }
 

@@ -62,8 +62,9 @@ pub(in crate::api) fn disable() -> Operation {
 
 pub(in crate::api) fn rotate() -> Operation {
     let rotated = json!({"secret": EXAMPLE_SECRET, "old_secret_until": EXAMPLE_TIME});
-    of_webhook("rotateWebhookSecret", "Gives a webhook another secret; for a day both sign.")
+    of_webhook("rotateWebhookSecret", "Gives a webhook another secret; each before it signs for another day.")
         .perhaps_body(named("WebhookSecretChange"), json!({"secret": EXAMPLE_SECRET}))
+        .refused([Refusal::Conflict])
         .answers(200, Answer::json("The new secret.", named("WebhookSecret"), rotated))
 }
 
@@ -210,7 +211,7 @@ pub(super) fn shapes() -> Vec<(&'static str, AnyShape)> {
             "WebhookSecret",
             object("A new secret.")
                 .with("secret", secret())
-                .with("old_secret_until", moment("Both sign."))
+                .with("old_secret_until", moment("Until when the one that it replaces signs, too."))
                 .closed(),
         ),
         ("WebhookTest", test.closed()),
