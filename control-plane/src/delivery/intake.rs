@@ -22,7 +22,7 @@ use super::attempt::{Delivery, Tried};
 use super::body::{Fragment, Piece, delivery_id, fragments, join};
 use super::endpoint::{Directory, Endpoint};
 use super::lines::{Lines, Shipment, Surplus};
-use super::retries::{GRACE, grace};
+use super::retries::GRACE;
 use super::tracker::{Ticket, Tracker};
 use super::turns::Turn;
 use super::{Courier, Outcome, Retry, TRY_MAX, surely};
@@ -49,8 +49,7 @@ struct Ended {
     endpoint: Arc<Endpoint>,
     shipment: Shipment,
     delivery: Delivery,
-    /// Nothing: the stop came first.
-    tried: Option<Tried>,
+    tried: Tried,
     turn: Turn,
 }
 
@@ -81,6 +80,8 @@ struct Intake {
     tries: JoinSet<Ended>,
     /// What is being kept, one transaction at a time.
     keeping: Option<JoinHandle<Vec<KeptOfLine>>>,
+    /// Something may have to be kept that was not looked at yet.
+    may_keep: bool,
     shutdown: CancellationToken,
 }
 
@@ -94,6 +95,7 @@ pub(super) async fn run(courier: Courier, subscription: Box<dyn Subscription>, s
         tracker: Tracker::default(),
         tries: JoinSet::new(),
         keeping: None,
+        may_keep: false,
         shutdown,
     };
     intake.work().await;
@@ -136,10 +138,14 @@ impl Intake {
                     if let Err(error) = self.look().await {
                         self.courier.trouble(&error, "kept deliveries can't be counted");
                     }
+                    self.may_keep = true;
                 }
             }
             self.begin_tries();
-            self.keep();
+            // Looking costs more than most of what happens.
+            if std::mem::take(&mut self.may_keep) {
+                self.keep();
+            }
             if Instant::now() >= commit_due {
                 self.commit().await;
                 commit_due = Instant::now() + COMMIT_EVERY;
@@ -300,13 +306,10 @@ impl Intake {
                 self.lines.put_back(shipment);
                 continue;
             };
-            let (courier, shutdown) = (self.courier.clone(), self.shutdown.clone());
+            let courier = self.courier.clone();
             self.tries.spawn(async move {
                 let delivery = delivery_of(&shipment);
-                let tried = tokio::select! {
-                    tried = courier.attempt(&endpoint, &delivery) => Some(tried),
-                    () = grace(&shutdown) => None,
-                };
+                let tried = courier.attempt(&endpoint, &delivery).await;
                 Ended { endpoint, shipment, delivery, tried, turn }
             });
         }
@@ -316,7 +319,6 @@ impl Intake {
         let Some(ended) = unless_cancelled(ended) else { return };
         // The next try begins when what came of this one is known here.
         let Ended { endpoint, shipment, delivery, tried, turn: _turn } = ended;
-        let Some(tried) = tried else { return };
         let now = Instant::now();
         if tried.outcome.is_delivered() {
             self.courier.note(tried.attempt(&endpoint, &delivery, 0));
@@ -330,6 +332,7 @@ impl Intake {
         let is_gone = tried.outcome == Outcome::Gone;
         let next_try = clock::unix_micros() + tried.pause(0).as_micros() as i64;
         self.courier.note(tried.attempt(&endpoint, &delivery, if is_gone { 0 } else { next_try }));
+        self.may_keep = true;
         let why = Why { failure: Failure { hold_until: Some(next_try), is_gone } };
         if let Some(shipment) = self.lines.failed(shipment, why, tried.latency, now) {
             // The webhook is disabled or gone meanwhile.
@@ -379,6 +382,7 @@ impl Intake {
             }
             self.settle(tickets);
         }
+        self.may_keep = true;
         self.courier.0.asked.notify_one();
     }
 
@@ -402,10 +406,11 @@ impl Intake {
 
     /// Waits a moment for what is under way, and tells the log what is done.
     async fn finish(mut self) {
-        let deadline = Instant::now() + GRACE + Duration::from_secs(1);
-        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tries.join_next()).await {
+        let tried_by = Instant::now() + GRACE;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(tried_by, self.tries.join_next()).await {
             self.ended(ended);
         }
+        let deadline = tried_by + Duration::from_secs(1);
         self.keep();
         while self.keeping.is_some() {
             let Ok(kept) = tokio::time::timeout_at(deadline, wait_for(&mut self.keeping)).await else {

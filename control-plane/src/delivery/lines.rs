@@ -89,6 +89,8 @@ pub(crate) struct Lines<F> {
     slow_tries: usize,
     /// and how many there may be.
     slow_tries_max: usize,
+    /// Lines of which the registry may have to be asked.
+    unknown: Vec<WebhookId>,
     bytes: usize,
 }
 
@@ -145,6 +147,7 @@ impl<F> Lines<F> {
             slow_turns: VecDeque::new(),
             slow_tries: 0,
             slow_tries_max: places_of_slow(places),
+            unknown: Vec::new(),
             bytes: 0,
         }
     }
@@ -158,6 +161,9 @@ impl<F> Lines<F> {
         }
         if line.queue.is_empty() {
             line.since = now;
+            if line.standing == Standing::Unknown {
+                self.unknown.push(webhook);
+            }
         }
         let bytes = piece.bytes() + PIECE_BYTES;
         line.bytes += bytes;
@@ -171,9 +177,10 @@ impl<F> Lines<F> {
     }
 
     /// Webhooks of which the registry has to be asked before anything is delivered to them.
-    pub(crate) fn unknown(&self) -> Vec<WebhookId> {
+    pub(crate) fn unknown(&mut self) -> Vec<WebhookId> {
         let unknown = |line: &Line<F>| line.standing == Standing::Unknown && !line.queue.is_empty();
-        self.lines.iter().filter(|(_, line)| unknown(line)).map(|(webhook, _)| *webhook).collect()
+        self.unknown.retain(|webhook| self.lines.get(webhook).is_some_and(unknown));
+        self.unknown.clone()
     }
 
     /// The registry has so many deliveries for a webhook.
@@ -188,10 +195,13 @@ impl<F> Lines<F> {
 
     /// Nothing that lines know counts any more: others may have delivered for a while.
     pub(crate) fn forget_standings(&mut self) {
-        for line in self.lines.values_mut() {
+        for (webhook, line) in &mut self.lines {
             if line.standing == Standing::Direct && !line.is_in_flight {
                 line.standing = Standing::Unknown;
                 line.turn = None;
+                if !line.queue.is_empty() {
+                    self.unknown.push(*webhook);
+                }
             }
         }
         let lines = &self.lines;

@@ -280,7 +280,7 @@ fn note_pace(settled: &mut Settled, took: Duration, now: i64) -> bool {
 }
 
 /// Ends a moment after shutdown.
-pub(super) async fn grace(shutdown: &CancellationToken) {
+async fn grace(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(GRACE).await;
 }
