@@ -165,26 +165,44 @@ pub(crate) fn unknown(name: &str) -> ApiError {
     ApiError::not_found(format!("no such {name}"))
 }
 
-/// The caller has to be allowed to act on every one of the entities, whose ties to it these are. What it may not know of is
-/// refused first, so that a refusal tells nothing of an entity behind it.
-pub(crate) fn prove_all(
-    caller: &Caller,
-    all: &[(What, Vec<Option<Vec<Tie>>>)],
-    action: Action,
-) -> Result<(), ApiError> {
+/// 404 to one of the ids in a field of a request.
+pub(crate) fn unknown_id(name: &str, field: &str, id: Uuid) -> ApiError {
+    ApiError::not_found(format!("no such {name}: {id}")).field(field)
+}
+
+/// Entities that a request names in one of its fields, and what ties the caller to each; to one that does not exist, nothing at
+/// all.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) what: What,
+    pub(crate) field: &'static str,
+    pub(crate) ids: Vec<Uuid>,
+    pub(crate) ties: Vec<Option<Vec<Tie>>>,
+}
+
+/// The caller has to be allowed to act on every one of the entities. What it may not know of is refused first, so that a refusal
+/// tells nothing of an entity behind it.
+pub(crate) fn prove_all(caller: &Caller, all: &[Named], action: Action) -> Result<(), ApiError> {
     let mut forbidden = None;
-    for (what, entities) in all {
-        for ties in entities {
-            let name = what.name();
-            let ties = ties.as_ref().ok_or_else(|| unknown(name))?;
-            match Rights::of(caller, *what, ties).decide(action) {
+    for Named { what, field, ids, ties } in all {
+        for (id, ties) in ids.iter().zip(ties) {
+            let decided = match ties {
+                Some(ties) => Rights::of(caller, *what, ties).decide(action),
+                None => Err(Denied::Hidden),
+            };
+            match decided {
                 Ok(()) => {}
-                Err(Denied::Hidden) => return Err(unknown(name)),
-                Err(denied @ Denied::Forbidden) => forbidden = forbidden.or(Some((denied, name))),
+                Err(Denied::Hidden) => return Err(unknown_id(what.name(), field, *id)),
+                Err(Denied::Forbidden) => {
+                    forbidden = forbidden.or_else(|| {
+                        let error = format!("you may not do this with the {} {id}", what.name());
+                        Some(ApiError::forbidden(error).field(*field))
+                    });
+                }
             }
         }
     }
-    forbidden.map_or(Ok(()), |(denied, name)| Err(refuse(denied, name)))
+    forbidden.map_or(Ok(()), Err)
 }
 
 async fn proven<E: Entity>(

@@ -131,10 +131,11 @@ impl Fields {
     /// The objects of an array in a field: at least one, at most [`BULK_MAX`].
     pub(crate) fn objects(&mut self, field: &str) -> Result<Vec<Self>, ApiError> {
         let Some(value) = self.value(field) else { return Err(self.wrong(field, "is missing")) };
-        if !value.is_array() {
-            return Err(self.wrong(field, "is not an array"));
+        match &value {
+            Value::Array(values) if values.is_empty() => Err(self.wrong(field, "is an empty array")),
+            Value::Array(_) => Self::many(value).map_err(|error| error.field(field)),
+            _ => Err(self.wrong(field, "is not an array")),
         }
-        Self::many(value)
     }
 
     /// The ids of an array, each once: naming one twice changes nothing. At least one and at most [`BULK_MAX`].
@@ -165,10 +166,13 @@ impl Fields {
             let problem = format_args!("holds {} texts, and has to hold 1 to {BULK_MAX}", values.len());
             return Err(self.wrong(field, problem));
         }
-        let text = |value| match value {
+        let text = |(index, value)| match value {
             Value::String(text) => Ok(text),
-            _ => Err(self.wrong(field, "holds something that is not a string")),
+            _ => {
+                let problem = format_args!("holds something that is not a string at index {index}");
+                Err(self.wrong(field, problem).record(index))
+            }
         };
-        values.into_iter().map(text).collect()
+        values.into_iter().enumerate().map(text).collect()
     }
 }

@@ -46,11 +46,12 @@ pub(crate) struct KeyToken {
     pub(crate) expires_at: Option<i64>,
 }
 
-/// What a token with a good signature, not yet expired, says.
+/// What a token with a good signature says, a login token's not yet expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verified {
     Login(Login),
-    /// In force only while the registry has it.
+    /// In force only while the registry has it, which also knows when it ends: to the microsecond, where the claim is of whole
+    /// seconds.
     Key {
         key: ApiKeyId,
         user: UserId,
@@ -132,18 +133,15 @@ impl Tokens {
         header
     }
 
-    /// Checks signature, issuer, type and expiry.
+    /// Checks signature, issuer and type, and the expiry of a login token.
     pub(crate) fn verify(&self, token: &str, now: i64) -> Result<Verified, InvalidToken> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| InvalidToken)?;
         let kid = header.kid.ok_or(InvalidToken)?;
         let (_, key) = self.verifying.iter().find(|(known, _)| *known == kid).ok_or(InvalidToken)?;
         let token = jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| InvalidToken)?;
         let Claims { exp, jti, issuer_id: user, r#type, .. } = token.claims;
-        if exp.is_some_and(|exp| exp <= now) {
-            return Err(InvalidToken);
-        }
         match (r#type, exp, jti) {
-            (LOGIN, Some(_), _) => {
+            (LOGIN, Some(exp), _) if now < exp => {
                 let generation = token.header.extras.get(GENERATION).ok().flatten().ok_or(InvalidToken)?;
                 Ok(Verified::Login(Login { user, generation }))
             }

@@ -29,7 +29,9 @@ impl FromRequestParts<Arc<App>> for Publisher {
                 "publishing takes a thing's key: Authorization: Thing <key>",
             ));
         };
-        let path = ApiPath::from_request_parts(parts, app).await?;
+        let path = ApiPath::from_request_parts(parts, app)
+            .await
+            .map_err(|_| ApiError::malformed("the path is not UTF-8").code("bad_subtopic"))?;
         let channel = channel_in_path(path.get("channel"));
         let grant = app
             .parts

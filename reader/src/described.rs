@@ -22,7 +22,7 @@ pub(crate) fn read_messages() -> Operation {
         .takes(path_id("channel"))
         .takes_all([
             query("limit", limit.default(Some(PAGE_RECORDS_DEFAULT.into()))),
-            query("offset", offset.minimum(Some(0)).maximum(Some(u64::MAX))),
+            query("offset", offset.minimum(Some(0)).maximum(Some(i64::MAX))),
             query(
                 "next",
                 text(
@@ -30,13 +30,13 @@ pub(crate) fn read_messages() -> Operation {
                 other parameters.",
                 ),
             ),
-            query("dir", word("By time, which way; `desc` if not said.", ["desc", "asc"])),
+            query("dir", word("By time, which way; `desc` if not said.", ["desc", "asc", ""])),
             query("from", seconds("Seconds since the epoch; the first that are asked for.")),
             query("to", seconds("Seconds since the epoch; the first that are not asked for any more.")),
             query("subtopic", text("Equal, with its dots.")),
             query("publisher", uuid("Id of the thing.")),
             query("protocol", text("Equal.")),
-            query("name", text("Equal.").min_length(Some(1))),
+            query("name", text("Equal; empty, there is no filter.")),
             query("v", number("What a number is compared with.")),
             query("comparator", word("How; `eq` if not said.", ["eq", "lt", "le", "gt", "ge"])),
             query("vs", text("A text that is equal.")),

@@ -121,7 +121,8 @@ fn filter(parameters: &Parameters, data: Option<Data>) -> Result<Filter, ApiErro
         subtopic: parameters.get("subtopic").map(Subtopic::from_stored),
         publisher: parameters.parse("publisher", |text| text.parse().map_err(|_| "is not a UUID"))?,
         protocol: parameters.get("protocol").map(str::to_owned),
-        name: parameters.parse("name", non_empty)?,
+        // No record has an empty name.
+        name: parameters.get("name").filter(|name| !name.is_empty()).map(str::to_owned),
         number: parameters.parse("v", number)?.map(|number| NumberFilter { comparator, number }),
         text: parameters.get("vs").map(str::to_owned),
         bool: parameters.parse("vb", truth)?,
@@ -133,8 +134,7 @@ fn filter(parameters: &Parameters, data: Option<Data>) -> Result<Filter, ApiErro
 }
 
 fn start(parameters: &Parameters) -> Result<Start, ApiError> {
-    let offset =
-        parameters.parse("offset", |text| text.parse().map_err(|_| "must be a whole number from 0"))?;
+    let offset = parameters.parse("offset", offset)?;
     match (offset, parameters.get("next")) {
         (None, None) => Ok(Start::Offset(0)),
         (Some(offset), None) => Ok(Start::Offset(offset)),
@@ -151,15 +151,21 @@ fn limit(text: &str) -> Result<usize, &'static str> {
     }
 }
 
+fn offset(text: &str) -> Result<u64, &'static str> {
+    // As far as the lists of the API go.
+    let offset = text.parse::<i64>().ok().and_then(|offset| u64::try_from(offset).ok());
+    offset.ok_or("must be a whole number from 0 to 9223372036854775807")
+}
+
 fn seconds(text: &str) -> Result<Timestamp, &'static str> {
-    Timestamp::parse_seconds(text).map_err(
+    Timestamp::parse_bound(text).map_err(
         |_| "must be decimal seconds since the epoch, between -9223372036.854775808 and 9223372036.854775807",
     )
 }
 
 fn direction(text: &str) -> Result<Direction, &'static str> {
     match text {
-        "desc" => Ok(Direction::Descending),
+        "desc" | "" => Ok(Direction::Descending),
         "asc" => Ok(Direction::Ascending),
         _ => Err("must be desc or asc"),
     }
@@ -183,10 +189,6 @@ fn number(text: &str) -> Result<f64, &'static str> {
 
 fn truth(text: &str) -> Result<bool, &'static str> {
     text.parse().map_err(|_| "must be true or false")
-}
-
-fn non_empty(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() { Err("must not be empty") } else { Ok(text.to_owned()) }
 }
 
 /// What `vd` asks for.

@@ -71,9 +71,8 @@ impl AuditParams {
         };
         let time = |field: &'static str, text: &Option<String>| -> Result<Option<i64>, ApiError> {
             let parse = |text: &String| {
-                let time =
-                    Timestamp::parse_seconds(text).map_err(|error| wrong(field, &error.to_string()))?;
-                Ok(time.as_nanos().div_euclid(1_000))
+                let time = Timestamp::parse_bound(text).map_err(|error| wrong(field, &error.to_string()))?;
+                Ok(-(-i128::from(time.as_nanos())).div_euclid(1_000) as i64)
             };
             text.as_ref().map(parse).transpose()
         };

@@ -10,9 +10,9 @@ use service::extract::ApiJson;
 
 use super::empty;
 use crate::ControlPlane;
-use crate::access::{Action, Caller, Tie, What};
+use crate::access::{Action, Caller, What};
 use crate::author::Author;
-use crate::entity::{Writable, prove_all};
+use crate::entity::{Named, Writable, prove_all};
 use crate::fields::Fields;
 use crate::registry::channels::Channel;
 use crate::registry::connections::Connecting;
@@ -110,8 +110,17 @@ async fn apply(
 
 /// The caller has to be allowed to write every one of them.
 async fn prove(caller: &Caller, connecting: &mut Connecting) -> Result<(), ApiError> {
-    let things: Vec<Option<Vec<Tie>>> = connecting.thing_ties(caller.user).await?;
-    let channels = connecting.channel_ties(caller.user).await?;
-    let all = [(What::Thing, things), (What::Channel, channels)];
-    prove_all(caller, &all, Action::Write)
+    let things = Named {
+        what: What::Thing,
+        field: "thing_ids",
+        ids: connecting.things(),
+        ties: connecting.thing_ties(caller.user).await?,
+    };
+    let channels = Named {
+        what: What::Channel,
+        field: "channel_ids",
+        ids: connecting.channels(),
+        ties: connecting.channel_ties(caller.user).await?,
+    };
+    prove_all(caller, &[things, channels], Action::Write)
 }

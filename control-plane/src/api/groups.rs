@@ -18,7 +18,9 @@ use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::{Action, Caller, Rights, Tie, What};
 use crate::author::Author;
-use crate::entity::{Assignable, Deletable, Readable, Writable, prove_all, refuse, unknown};
+use crate::entity::{
+    Assignable, Deletable, Named, Readable, Writable, prove_all, refuse, unknown, unknown_id,
+};
 use crate::fields::Fields;
 use crate::registry::entities::Scope;
 use crate::registry::groups::{Gathering, Group, MemberKind};
@@ -169,8 +171,11 @@ pub(super) async fn assign(
         }
     };
     prove_things(&caller, &mut change, &things).await?;
-    if !users.is_empty() && change.existing(MemberKind::User, &users).await?.len() < users.len() {
-        return Err(unknown("user"));
+    if !users.is_empty() {
+        let known = change.existing(MemberKind::User, &users).await?;
+        if let Some(nobody) = users.iter().find(|user| !known.contains(user)) {
+            return Err(unknown_id("user", "members", *nobody));
+        }
     }
     for (kind, ids) in [(MemberKind::Thing, things), (MemberKind::User, users)] {
         if let Some(member) = change.members(kind, &ids).await?.into_iter().next() {
@@ -256,7 +261,8 @@ async fn prove_things(caller: &Caller, change: &mut Gathering, things: &[Uuid]) 
         return Ok(());
     }
     let ties = change.thing_ties(things, caller.user).await?;
-    prove_all(caller, &[(What::Thing, ties)], Action::Write)
+    let named = Named { what: What::Thing, field: "members", ids: things.to_vec(), ties };
+    prove_all(caller, &[named], Action::Write)
 }
 
 /// Whether all of the ids are of things of the caller that are in the group.

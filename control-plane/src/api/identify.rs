@@ -5,15 +5,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::access::{Denied, decide};
-use domain::{Action, ChannelId, Grant, ThingId, ThingKey};
+use domain::{Action, Grant, ThingId, ThingKey};
 use http::StatusCode;
 use serde_json::{Value, json};
-use service::extract::{ApiJson, ApiPath};
+use service::extract::{ApiJson, ApiPath, channel_in_path};
 use service::{ApiError, clock};
 
 use super::empty;
 use crate::ControlPlane;
-use crate::entity::unknown;
 use crate::fields::Fields;
 
 /// `POST /identify`: the thing that has this key.
@@ -33,7 +32,7 @@ pub(super) async fn access_by_key(
     path: ApiPath,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
-    let channel = channel(&path)?;
+    let channel = channel_in_path(path.get("channel"));
     let key = key(body)?;
     let grant = app.registry().grant(&key.digest(), channel, clock::unix_micros()).await?;
     let grant: Grant = grant.ok_or_else(unknown_key)?;
@@ -47,7 +46,7 @@ pub(super) async fn access_by_id(
     path: ApiPath,
     ApiJson(body): ApiJson<Value>,
 ) -> Result<Response, ApiError> {
-    let channel = channel(&path)?;
+    let channel = channel_in_path(path.get("channel"));
     let mut fields = Fields::one(body)?;
     let thing: ThingId =
         fields.required_text("thing_id")?.parse().map_err(|error| fields.wrong("thing_id", error))?;
@@ -60,10 +59,6 @@ pub(super) async fn access_by_id(
 fn key(body: Value) -> Result<ThingKey, ApiError> {
     let token = Fields::one(body)?.required_text("token")?;
     ThingKey::from_presented(&token).map_err(|_| unknown_key())
-}
-
-fn channel(path: &ApiPath) -> Result<ChannelId, ApiError> {
-    path.get("channel").parse().map_err(|_| unknown("channel"))
 }
 
 fn unknown_key() -> ApiError {

@@ -99,11 +99,10 @@ pub(super) async fn list(
     caller: Caller,
     ApiQuery(params): ApiQuery<ListParams>,
 ) -> Result<Response, ApiError> {
-    let query = params.query()?;
-    let (offset, limit) = (query.offset, query.limit);
-    let (total, keys) = app.registry().keys(caller.user, offset, limit, clock::unix_micros()).await?;
+    let query = params.keys_query()?;
+    let (total, keys) = app.registry().keys(caller.user, &query, clock::unix_micros()).await?;
     let keys = keys.into_iter().map(shown).collect();
-    Ok(Json(KeysPage { total, offset, limit, keys }).into_response())
+    Ok(Json(KeysPage { total, offset: query.offset, limit: query.limit, keys }).into_response())
 }
 
 /// `GET /keys/{key}`: one of the caller's keys that are in force, of anyone's for admins.
@@ -126,7 +125,7 @@ pub(super) async fn revoke(
     path: ApiPath,
 ) -> Result<Response, ApiError> {
     let id: ApiKeyId = path.get("key").parse().map_err(|_| unknown("key"))?;
-    if !app.registry().revoke_key(&by, caller.scope(), id).await? {
+    if !app.registry().revoke_key(&by, caller.scope(), id, clock::unix_micros()).await? {
         return Err(unknown("key"));
     }
     Ok(empty(StatusCode::NO_CONTENT))

@@ -15,7 +15,7 @@ mod things;
 mod users;
 mod webhooks;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ use domain::limits::API_BODY_BYTES_MAX;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use openapi::Routes;
 use serde_json::Value;
-use service::extract::{ApiJson, late_body};
+use service::extract::{ApiJson, whole_body};
 use service::server::method_not_allowed;
 use service::telemetry::Chain;
 use service::{ApiError, request_id};
@@ -178,11 +178,7 @@ fn empty(status: StatusCode) -> Response {
 /// A JSON object, if there is a body at all.
 async fn optional_body(request: Request) -> Result<Option<Fields>, ApiError> {
     let (parts, body) = request.into_parts();
-    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let body = body.map_err(|rejection| {
-        late_body(&rejection)
-            .unwrap_or_else(|| ApiError::too_large("the body is larger than this endpoint takes"))
-    })?;
+    let body = whole_body(Request::from_parts(parts.clone(), body), &()).await?;
     if body.is_empty() {
         return Ok(None);
     }

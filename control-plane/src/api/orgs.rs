@@ -19,7 +19,7 @@ use super::{empty, location};
 use crate::ControlPlane;
 use crate::access::{Action, Caller, NoRole, Rights, Role, Tie, What};
 use crate::author::Author;
-use crate::entity::{Assignable, Deletable, Readable, Writable, prove_all, refuse, unknown};
+use crate::entity::{Assignable, Deletable, Named, Readable, Writable, prove_all, refuse, unknown};
 use crate::fields::Fields;
 use crate::registry::entities::Scope;
 use crate::registry::listing::Within;
@@ -218,7 +218,9 @@ pub(super) async fn assign_groups(
     let groups: Vec<GroupId> = Fields::one(body)?.ids("group_ids")?;
     let mut change = staffing(&app, &by, org.id()).await?;
     let ties = change.group_ties(&groups, caller.user).await?;
-    prove_all(&caller, &[(What::Group, ties)], Action::Write)?;
+    let ids = groups.iter().map(GroupId::as_uuid).collect();
+    let named = Named { what: What::Group, field: "group_ids", ids, ties };
+    prove_all(&caller, &[named], Action::Write)?;
     if let Some(group) = change.groups(&groups).await?.into_iter().next() {
         return Err(ApiError::conflict(format!("{group} is in the org already")).field("group_ids"));
     }

@@ -22,7 +22,7 @@ pub(super) struct ListParams {
     offset: Option<String>,
     limit: Option<String>,
     name: Option<String>,
-    /// Of a list of users, in place of `name`.
+    /// Of a list of users: the same as `name`, which they have no other.
     email: Option<String>,
     metadata: Option<String>,
     order: Option<String>,
@@ -53,27 +53,41 @@ pub(super) struct NamedPageFields {
 impl ListParams {
     /// Which entities to list, in which order.
     pub(super) fn query(&self) -> Result<ListQuery, ApiError> {
-        self.by("name", self.name.as_deref())
+        self.by(Some("name"), name_part("name", self.name.as_deref())?)
     }
 
     /// Which users to list, in which order.
     pub(super) fn users_query(&self) -> Result<ListQuery, ApiError> {
-        self.by("email", self.email.as_deref())
+        let email = name_part("email", self.email.as_deref())?;
+        let name = name_part("name", self.name.as_deref())?;
+        if email.is_some() && name.is_some() {
+            return Err(wrong("name", "is the email here: send one of them"));
+        }
+        self.by(Some("email"), email.or(name))
+    }
+
+    /// Which keys to list, in which order. They have no name.
+    pub(super) fn keys_query(&self) -> Result<ListQuery, ApiError> {
+        self.by(None, None)
     }
 
     /// Out of range is refused, not clamped: a client that asked for 5,000 must not believe it got them.
-    fn by(&self, name_field: &'static str, name: Option<&str>) -> Result<ListQuery, ApiError> {
+    fn by(&self, name_field: Option<&'static str>, name: Option<String>) -> Result<ListQuery, ApiError> {
         let metadata = self.metadata.as_deref().map_or(Ok(Metadata::default()), Metadata::from_query);
         Ok(ListQuery {
             offset: number(self.offset.as_deref(), "offset", 0, 0, i64::MAX)?,
             limit: limit(self.limit.as_deref())?,
-            name: name_part(name_field, name)?,
+            name,
             metadata: metadata.map_err(|error| wrong("metadata", &error.to_string()))?,
             order: match self.order.as_deref().unwrap_or_default() {
                 "" => Order::Creation,
                 "id" => Order::Id,
-                order if order == name_field => Order::Name,
-                _ => return Err(wrong("order", &format!("is not one of {name_field}, id"))),
+                order if name_field.is_some_and(|field| order == field) => Order::Name,
+                "name" if name_field.is_some() => Order::Name,
+                _ => {
+                    let orders = name_field.map_or("id".to_owned(), |field| format!("one of {field}, id"));
+                    return Err(wrong("order", &format!("is not {orders}")));
+                }
             },
             descending: match self.dir.as_deref().unwrap_or_default() {
                 "" | "asc" => false,

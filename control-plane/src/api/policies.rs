@@ -16,7 +16,7 @@ use crate::ControlPlane;
 use crate::access::Relation;
 use crate::author::Author;
 use crate::caller::PlatformAdmin;
-use crate::entity::unknown;
+use crate::entity::unknown_id;
 use crate::fields::Fields;
 use crate::registry::policies::{Granting, Policy, TakeError};
 
@@ -83,8 +83,11 @@ pub(super) async fn add(
     let mut granting = app.registry().granting(&by).await?;
     let policies = asked.policies(&mut granting).await?;
     let users: Vec<UserId> = asked.users();
-    if !users.is_empty() && granting.users(&users).await?.len() < users.len() {
-        return Err(unknown("user"));
+    if !users.is_empty() {
+        let known = granting.users(&users).await?;
+        if let Some(nobody) = users.iter().find(|user| !known.contains(user)) {
+            return Err(unknown_id("user", "subjects", nobody.as_uuid()));
+        }
     }
     granting.add(&policies).await?;
     Ok((StatusCode::CREATED, Json(json!({}))).into_response())
@@ -182,7 +185,7 @@ impl Asked {
         if granting.has_group(id.as_uuid()).await? {
             return Ok(Object::Group(GroupId::from_uuid(id.as_uuid())));
         }
-        Err(unknown("object"))
+        Err(ApiError::not_found("no thing or group has the id in object").field("object"))
     }
 }
 

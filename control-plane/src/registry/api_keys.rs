@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::entities::Scope;
+use super::listing::{ListQuery, Order};
 use super::sql::{SqlBuilder, sql};
 use super::{Registry, RegistryError};
 use crate::author::Author;
@@ -96,33 +97,40 @@ impl Registry {
         Ok(row.map(ApiKeyRow::read))
     }
 
-    /// A page of a user's keys that are in force, in the order of their issue, and how many there are.
+    /// A page of a user's keys that are in force, and how many there are. The order of creation is that of their issue.
     pub(crate) async fn keys(
         &self,
         user: UserId,
-        offset: i64,
-        limit: i64,
+        query: &ListQuery,
         now: i64,
     ) -> Result<(i64, Vec<ApiKey>), RegistryError> {
         let mut snapshot = self.snapshot().await?;
         let scope = Scope::Reach(user);
         let (total,) = select("COUNT(*)", scope, now).build().fetch_one(&mut snapshot).await?;
         let mut sql = select("k.id, k.user_id, u.email, k.issued_at, k.expires_at", scope, now);
-        sql.push(" ORDER BY k.issued_at, k.id LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
+        let direction = if query.descending { "DESC" } else { "ASC" };
+        sql.push(" ORDER BY ");
+        if query.order != Order::Id {
+            sql.push("k.issued_at ").push(direction).push(", ");
+        }
+        sql.push("k.id ").push(direction).push(" LIMIT ").push_bind(query.limit);
+        sql.push(" OFFSET ").push_bind(query.offset);
         let rows: Vec<ApiKeyRow> = sql.build().fetch_all(&mut snapshot).await?;
         Ok((total, rows.into_iter().map(ApiKeyRow::read).collect()))
     }
 
-    /// Puts a key out of force, of those in the scope. No: there is none.
+    /// Puts a key out of force, of those in the scope that are in force. No: there is none.
     pub(crate) async fn revoke_key(
         &self,
         by: &Author,
         scope: Scope,
         id: ApiKeyId,
+        now: i64,
     ) -> Result<bool, RegistryError> {
         let mut tx = self.begin(by).await?;
         let mut sql = SqlBuilder::new("DELETE FROM api_keys WHERE id = ");
         sql.push_bind(id.as_uuid());
+        sql.push(" AND (expires_at IS NULL OR expires_at > ").push_bind(now).push(")");
         if let Scope::Reach(user) = scope {
             sql.push(" AND user_id = ").push_bind(user.as_uuid());
         }

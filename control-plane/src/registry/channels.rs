@@ -149,15 +149,18 @@ impl Registry {
         now: i64,
     ) -> Result<bool, RegistryError> {
         let mut tx = self.begin(by).await?;
+        let mut update = update.clone();
         if let Some(retention) = update.retention {
-            sql("UPDATE channels SET retention = $1 WHERE id = $2 AND retention > $1")
+            let shortened = sql("UPDATE channels SET retention = $1 WHERE id = $2 AND retention > $1")
                 .bind(i64::from(retention.code()))
                 .bind(id.as_uuid())
                 .execute(&mut tx)
                 .await?;
+            // Another request may have done it meanwhile.
+            update.retention = update.retention.filter(|_| shortened > 0);
         }
         record_change(&mut tx, Kind::Channel, &[id.as_uuid()]).await?;
-        update_entity(tx, Kind::Channel, id.as_uuid(), update, now).await
+        update_entity(tx, Kind::Channel, id.as_uuid(), &update, now).await
     }
 
     /// Channels whose records expire, in order of their ids from behind one on.

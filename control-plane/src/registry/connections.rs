@@ -130,9 +130,19 @@ fn grant_of((thing, width, class, retention): Found) -> Result<Grant, RegistryEr
 }
 
 impl Connecting {
+    /// The things.
+    pub(crate) fn things(&self) -> Vec<Uuid> {
+        self.things.iter().map(ThingId::as_uuid).collect()
+    }
+
+    /// The channels.
+    pub(crate) fn channels(&self) -> Vec<Uuid> {
+        self.channels.iter().map(ChannelId::as_uuid).collect()
+    }
+
     /// What ties a user to each of the things; to one that does not exist, nothing at all.
     pub(crate) async fn thing_ties(&mut self, user: UserId) -> Result<Vec<Option<Vec<Tie>>>, RegistryError> {
-        let ids: Vec<Uuid> = self.things.iter().map(ThingId::as_uuid).collect();
+        let ids = self.things();
         known_ties(&mut self.tx, Kind::Thing, &ids, user).await
     }
 
@@ -141,7 +151,7 @@ impl Connecting {
         &mut self,
         user: UserId,
     ) -> Result<Vec<Option<Vec<Tie>>>, RegistryError> {
-        let ids: Vec<Uuid> = self.channels.iter().map(ChannelId::as_uuid).collect();
+        let ids = self.channels();
         known_ties(&mut self.tx, Kind::Channel, &ids, user).await
     }
 
@@ -177,7 +187,7 @@ impl Connecting {
             let done: Vec<Done> =
                 changed.iter().map(|(thing, channel)| Done::with(*thing, *channel)).collect();
             record(&mut self.tx, deed, &done).await?;
-            let things: Vec<Uuid> = self.things.iter().map(ThingId::as_uuid).collect();
+            let things = self.things();
             record_change(&mut self.tx, Kind::Thing, &things).await?;
         }
         self.tx.commit().await?;

@@ -110,6 +110,28 @@ pub(crate) struct EntityUpdate {
 }
 
 impl EntityUpdate {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What of it is not so already. Nothing, if there is no such entity.
+    async fn news(&self, tx: &mut Tx, kind: Kind, id: Uuid) -> Result<Option<Self>, RegistryError> {
+        let mut sql = SqlBuilder::new(match kind {
+            Kind::Group | Kind::Org => "SELECT name, description, metadata FROM ",
+            Kind::Thing | Kind::Channel | Kind::User => "SELECT name, '', metadata FROM ",
+        });
+        sql.push(kind.table()).push(" WHERE id = ").push_bind(id);
+        let row: Option<(String, String, Option<String>)> = sql.build().fetch_optional(tx).await?;
+        let Some((name, description, metadata)) = row else { return Ok(None) };
+        let metadata = Metadata::from_stored(metadata)?;
+        Ok(Some(Self {
+            name: self.name.clone().filter(|new| *new != name),
+            description: self.description.clone().filter(|new| *new != description),
+            metadata: self.metadata.clone().filter(|new| *new != metadata),
+            retention: self.retention,
+        }))
+    }
+
     /// What it changes.
     fn fields(&self) -> Option<String> {
         let fields = [
@@ -197,7 +219,8 @@ async fn count_in_chunk(
     Ok(())
 }
 
-/// Changes an entity in one statement: what two requests change of it at once, is changed. No: it is gone.
+/// Changes an entity in one statement: what two requests change of it at once, is changed. What is so already is no change, and
+/// leaves no trace. No: it is gone.
 pub(super) async fn update_entity(
     mut tx: Tx,
     kind: Kind,
@@ -205,6 +228,10 @@ pub(super) async fn update_entity(
     update: &EntityUpdate,
     now: i64,
 ) -> Result<bool, RegistryError> {
+    let Some(update) = update.news(&mut tx, kind, id).await? else { return Ok(false) };
+    if update.is_empty() {
+        return Ok(true);
+    }
     let deed = match kind {
         Kind::User => Deed::UserUpdate,
         Kind::Thing => Deed::ThingUpdate,

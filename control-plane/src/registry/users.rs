@@ -266,7 +266,7 @@ impl Registry {
         Ok(true)
     }
 
-    /// Replaces a user's metadata.
+    /// Replaces a user's metadata, if it is another.
     pub(crate) async fn set_user_metadata(
         &self,
         by: &Author,
@@ -275,6 +275,12 @@ impl Registry {
         now: i64,
     ) -> Result<(), RegistryError> {
         let mut tx = self.begin(by).await?;
+        let stored = sql("SELECT metadata FROM users WHERE id = $1").bind(user.as_uuid());
+        let stored: Option<(Option<String>,)> = stored.fetch_optional(&mut tx).await?;
+        let Some((stored,)) = stored else { return Ok(()) };
+        if Metadata::from_stored(stored)? == *metadata {
+            return Ok(());
+        }
         record(&mut tx, Deed::UserUpdate, &[Done::to(user.as_uuid()).detail("metadata")]).await?;
         sql("UPDATE users SET metadata = $2, updated_at = $3 WHERE id = $1")
             .bind(user.as_uuid())

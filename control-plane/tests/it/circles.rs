@@ -296,6 +296,72 @@ async fn a_role_reaches_as_far_as_it_should_and_ends_at_once() {
 }
 
 #[tokio::test]
+async fn who_or_what_is_unknown_is_named_by_field_and_id() {
+    let world = World::new().await;
+    let (ann, bob) = (world.user().await, world.user().await);
+    let (org, group) = (world.org(&ann.token).await, world.group(&ann.token).await);
+    let (mine, foreign) = (world.thing(&ann.token).await.0, world.thing(&bob.token).await.0);
+    let (nobody, foreign_group) = (new_id(), world.group(&bob.token).await);
+    let (members, groups) = (format!("/groups/{group}/members"), format!("/orgs/{org}/groups"));
+    for (path, body, field, named) in [
+        (&members, json!({"members": [mine, foreign]}), "members", &foreign),
+        (&members, json!({"members": [mine, nobody]}), "members", &nobody),
+        (&members, json!({"members": [bob.id, nobody], "type": "users"}), "members", &nobody),
+        (&groups, json!({"group_ids": [group, foreign_group]}), "group_ids", &foreign_group),
+        (&groups, json!({"group_ids": [group, nobody]}), "group_ids", &nobody),
+    ] {
+        let refused = world.post(path, &ann.token, body).await.refused(404);
+        assert_eq!(refused["field"], field, "{refused}");
+        assert!(refused["error"].as_str().unwrap().contains(named.as_str()), "{refused}: {named}");
+    }
+    let many: Vec<Value> = vec![json!({"email": bob.email, "role": "viewer"}); 1_001];
+    for members in [json!([]), json!(many), json!([5]), json!("x"), Value::Null] {
+        let body = json!({"members": members});
+        let refused = world.post(&format!("/orgs/{org}/members"), &ann.token, body).await.refused(400);
+        assert_eq!(refused["field"], "members", "{refused}");
+    }
+    let refused = world.post(&members, &ann.token, json!({"members": [mine, 5]})).await.refused(400);
+    assert_eq!((&refused["field"], &refused["record"]), (&json!("members"), &json!(1)));
+}
+
+#[tokio::test]
+async fn users_in_a_list_are_found_by_email_or_name_which_is_the_same() {
+    let world = World::new().await;
+    let (ann, bob) = (world.user().await, world.user().await);
+    let (org, group) = (world.org(&ann.token).await, world.group(&ann.token).await);
+    let body = json!({"members": [{"email": bob.email, "role": "viewer"}]});
+    world.post(&format!("/orgs/{org}/members"), &ann.token, body).await.is(200);
+    world.gather(&ann.token, &group, &[&bob.id]).await;
+    let part = bob.email.split_once('@').unwrap().0.to_uppercase();
+    let lists = [
+        (format!("/orgs/{org}/members?"), "members"),
+        (format!("/groups/{group}/members?type=users&"), "members"),
+        ("/users?".to_owned(), "Users"),
+    ];
+    for (list, field) in &lists {
+        let found = async |query: &str| {
+            let page = world.get(&format!("{list}{query}"), &ann.token).await.is(200).json();
+            if *field == "members" && !query.is_empty() && !query.starts_with("order") {
+                assert_eq!(
+                    page["name"],
+                    query.split_once('=').unwrap().1.trim_end_matches('&'),
+                    "{list}{query}"
+                );
+            }
+            page[field].as_array().unwrap().iter().map(|user| user["email"].to_string()).collect::<Vec<_>>()
+        };
+        for filter in ["name", "email"] {
+            assert_eq!(found(&format!("{filter}={part}")).await, [json!(bob.email).to_string()], "{list}");
+            assert_eq!(found(&format!("{filter}=")).await.len(), 2, "{list}");
+            assert_eq!(found(&format!("{filter}=nobody-like-this")).await, [""; 0], "{list}");
+            assert!(found(&format!("order={filter}")).await.is_sorted(), "{list}");
+        }
+        let both = world.get(&format!("{list}name=a&email=a"), &ann.token).await.refused(400);
+        assert_eq!(both["field"], "name");
+    }
+}
+
+#[tokio::test]
 async fn members_of_an_org_are_changed_all_or_none() {
     let world = World::new().await;
     let (ann, bob, cid) = (world.user().await, world.user().await, world.user().await);

@@ -76,15 +76,20 @@ async fn nothing_is_connected_if_anything_is_unknown_or_foreign() {
     let (foreign_thing, _) = world.thing(&bob.token).await;
     let foreign_channel = world.channel(&bob.token).await;
     let (no_thing, no_channel) = (new_id(), new_id());
-    for (channels, things) in [
-        (vec![&channel], vec![&thing, &foreign_thing]),
-        (vec![&channel], vec![&thing, &no_thing]),
-        (vec![&channel, &foreign_channel], vec![&thing]),
-        (vec![&channel, &no_channel], vec![&thing]),
+    for (channels, things, field, hidden) in [
+        (vec![&channel], vec![&thing, &foreign_thing], "thing_ids", &foreign_thing),
+        (vec![&channel], vec![&thing, &no_thing], "thing_ids", &no_thing),
+        (vec![&channel, &foreign_channel], vec![&thing], "channel_ids", &foreign_channel),
+        (vec![&channel, &no_channel], vec![&thing], "channel_ids", &no_channel),
     ] {
         let ids = json!({"channel_ids": channels, "thing_ids": things});
-        world.post("/connect", &ann.token, ids.clone()).await.refused(404);
-        world.put("/disconnect", &ann.token, ids).await.refused(404);
+        for refused in [
+            world.post("/connect", &ann.token, ids.clone()).await.refused(404),
+            world.put("/disconnect", &ann.token, ids).await.refused(404),
+        ] {
+            assert_eq!(refused["field"], field);
+            assert!(refused["error"].as_str().unwrap().contains(hidden), "{refused} does not name {hidden}");
+        }
         assert!(!connected(&world, &channel, &thing).await);
     }
     for (channel, thing) in

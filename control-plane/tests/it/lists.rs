@@ -75,7 +75,14 @@ async fn parameters_out_of_range_are_refused_by_name() {
             assert_eq!(refused["field"], query.split('=').next().unwrap(), "{query}");
         }
     }
-    world.get("/things?limit=1&limit=2", &world.admin).await.refused(400);
+    for list in ["/things", "/channels", "/orgs", "/groups", "/keys", "/audit"] {
+        let twice = world.get(&format!("{list}?limit=1&limit=2"), &world.admin).await.refused(400);
+        assert_eq!(twice["field"], "limit", "{twice}");
+        assert_eq!(twice["error"], "limit is there more than once");
+    }
+    for query in ["dir=", "order=", "name=", "dir=&order=&name="] {
+        world.get(&format!("/things?{query}"), &world.admin).await.is(200);
+    }
     world.get("/things?limit=x", "").await.refused(401);
     world.get("/things?limit=1000&unknown=1", &world.admin).await.is(200);
 }

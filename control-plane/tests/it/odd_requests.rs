@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use crate::world::{PASSWORD, World, new_id};
 
-/// UUIDs that no thing or channel has: the nil one, and one each of the versions 1, 5 and 7.
-const OTHER_VERSIONS: [&str; 4] = [
+/// UUIDs that no thing or channel has: the nil one, one each of the versions 1, 5 and 7, and one of another variant, whose 4 means
+/// nothing.
+const OTHER_VERSIONS: [&str; 5] = [
     "00000000-0000-0000-0000-000000000000",
     "c232ab00-9414-11ec-b3c8-9f6bdeced846",
     "2ed6657d-e927-568b-95e1-2665a8aea6a2",
     "019ab1c5-9b4e-7d3a-8f21-0c5d3e7a9b11",
+    "d782b42b-e317-4cd7-cdd0-4e2ea0f349c8",
 ];
 
 #[tokio::test]
@@ -21,11 +23,17 @@ async fn a_json_body_may_name_a_charset_and_nothing_may_follow_it() {
         ("application/json", 201),
         ("application/json; charset=utf-8", 201),
         ("application/json;charset=UTF-8", 201),
+        ("application/json ; charset=utf-8", 201),
+        ("application/json\t;\tcharset=\"utf-8\"", 201),
+        ("application/json;", 201),
         ("Application/JSON", 201),
         ("application/senml+json", 201),
         ("text/json", 415),
         ("application/x-www-form-urlencoded", 415),
         ("application", 415),
+        ("application/jsonx", 415),
+        ("application/+json", 415),
+        ("application/ json", 415),
         ("", 415),
     ] {
         let request = Request::post("/things")
@@ -125,6 +133,9 @@ async fn ids_of_other_versions_and_of_other_kinds_name_nothing() {
         let path = format!("/identify/channels/{no_channel}/access-by-id");
         world.post(&path, "", json!({"thing_id": thing})).await.refused(403);
     }
+    assert_eq!(world.access("nope", &key).await, 403, "as a publish to it, or a read of it");
+    let path = "/identify/channels/nope/access-by-id";
+    world.post(path, "", json!({"thing_id": thing})).await.refused(403);
     world.get(&format!("/users/{thing}"), &world.admin).await.refused(404);
 }
 
@@ -333,4 +344,16 @@ async fn a_login_with_a_nul_is_a_wrong_one() {
     let nul = json!([{"metadata": {"a\0": "b\0"}}]);
     let created = world.post("/things", &world.admin, nul.clone()).await.is(201).json();
     assert_eq!(created["things"][0]["metadata"], nul[0]["metadata"]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_told_how_large_it_may_be() {
+    let world = World::new().await;
+    let (thing, _) = world.thing(&world.admin).await;
+    let body = json!({"name": "x".repeat(2 << 20)});
+    for (method, path) in [("POST", "/things".to_owned()), ("PATCH", format!("/things/{thing}/key"))] {
+        let refused = world.request(method, &path, &world.admin, body.clone()).await.refused(413);
+        assert_eq!(refused["code"], "too_large");
+        assert!(refused["error"].as_str().unwrap().contains("2097152 bytes"), "{refused}");
+    }
 }

@@ -119,8 +119,15 @@ async fn only_what_is_predefined_is_accepted() {
         (json!({"subjects": me, "policies": ["read"]}), 400),
         (json!([]), 400),
     ] {
-        world.post("/policies", &world.admin, body).await.refused(status);
+        let refused = world.post("/policies", &world.admin, body).await.refused(status);
+        if status == 404 {
+            assert!(["object", "subjects"].contains(&refused["field"].as_str().unwrap()), "{refused}");
+        }
     }
+    let refused =
+        world.post("/policies", &world.admin, grant(&[&user.id, &unknown], &thing, &["read"])).await;
+    let refused = refused.refused(404);
+    assert!(refused["error"].as_str().unwrap().contains(&unknown), "{refused}");
     world.get(&format!("/things/{thing}"), &user.token).await.refused(404);
     let many: Vec<String> = (0..501).map(|_| new_id()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uuid::{Uuid, Version};
+use uuid::{Uuid, Variant, Version};
 
 /// Why a text is not an id that may be given from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum IdError {
     /// The text is no UUID at all.
     #[error("is not a UUID")]
     NotUuid,
-    /// The text is a UUID of another version: external ids have to be version 4.
+    /// The text is a UUID of another version or variant: external ids have to be version 4.
     #[error("is a UUID, but not of version 4")]
     NotVersion4,
 }
@@ -51,7 +51,7 @@ macro_rules! id {
             /// [`IdError`] says whether it is no UUID or one of another version.
             pub fn from_external(text: &str) -> Result<Self, IdError> {
                 let id: Self = text.parse()?;
-                if id.0.get_version() != Some(Version::Random) {
+                if id.0.get_version() != Some(Version::Random) || id.0.get_variant() != Variant::RFC4122 {
                     return Err(IdError::NotVersion4);
                 }
                 Ok(id)
@@ -130,6 +130,10 @@ mod tests {
         );
         assert_eq!(check("c232ab00-9414-11ec-b3c8-9f6bdeced846"), Err(IdError::NotVersion4));
         assert_eq!(check("00000000-0000-0000-0000-000000000000"), Err(IdError::NotVersion4));
+        for variant in ["0", "7", "c", "f"] {
+            let id = format!("d782b42b-e317-4cd7-{variant}dd0-4e2ea0f349c8");
+            assert_eq!(check(&id), Err(IdError::NotVersion4), "{id}: the digit of the version means nothing");
+        }
         assert_eq!(check("d782b42be3174cd79dd04e2ea0f349c8"), Err(IdError::NotUuid));
         assert_eq!(check("{d782b42b-e317-4cd7-9dd0-4e2ea0f349c8}"), Err(IdError::NotUuid));
         assert_eq!(check("not-a-uuid"), Err(IdError::NotUuid));

@@ -34,13 +34,25 @@ impl Timestamp {
     /// # Errors
     /// [`TimeError`]: the text is no number, or the number no time.
     pub fn parse_seconds(text: &str) -> Result<Self, TimeError> {
-        let seconds = Seconds::parse(text.as_bytes()).map_err(|error| match error {
-            NotSeconds::Syntax => TimeError::Syntax,
-            NotSeconds::Range => TimeError::Range,
-        })?;
-        let nanos = seconds.add(Seconds::ZERO, 0).nanos;
+        let nanos = seconds_of(text)?.add(Seconds::ZERO, 0).nanos;
         i64::try_from(nanos).map(Self).map_err(|_| TimeError::Range)
     }
+
+    /// Reads the bound of a range in the same grammar: the first time that is not before it. So a time is before the bound,
+    /// however finely that is written, exactly if it is before what this answers.
+    ///
+    /// # Errors
+    /// As for [`Self::parse_seconds`].
+    pub fn parse_bound(text: &str) -> Result<Self, TimeError> {
+        i64::try_from(seconds_of(text)?.nanos_up()).map(Self).map_err(|_| TimeError::Range)
+    }
+}
+
+fn seconds_of(text: &str) -> Result<Seconds<'_>, TimeError> {
+    Seconds::parse(text.as_bytes()).map_err(|error| match error {
+        NotSeconds::Syntax => TimeError::Syntax,
+        NotSeconds::Range => TimeError::Range,
+    })
 }
 
 /// Why a text is no [`Timestamp`].
@@ -128,5 +140,27 @@ mod tests {
         }
         let nearly = Timestamp::parse_seconds("9223372036.8547758074999999");
         assert_eq!(nearly, Ok(Timestamp::MAX), "rounds before it is judged");
+    }
+
+    #[test]
+    fn a_bound_is_the_first_time_that_is_not_before_it() {
+        for (text, nanos) in [
+            ("8.25", 8_250_000_000),
+            ("8.2500000000", 8_250_000_000),
+            ("8.2500000004", 8_250_000_001),
+            ("8.25000000000000000000001", 8_250_000_001),
+            ("8.2499999999", 8_250_000_000),
+            ("1e-400", 1),
+            ("0", 0),
+            ("-1e-400", 0),
+            ("-8.2500000004", -8_250_000_000),
+            ("-8.2499999999", -8_249_999_999),
+            ("9223372036.854775807", i64::MAX),
+            ("-9223372036.8547758089", i64::MIN),
+        ] {
+            assert_eq!(Timestamp::parse_bound(text), Ok(Timestamp::from_nanos(nanos)), "{text}");
+        }
+        assert_eq!(Timestamp::parse_bound("9223372036.8547758071"), Err(TimeError::Range));
+        assert_eq!(Timestamp::parse_bound("x"), Err(TimeError::Syntax));
     }
 }

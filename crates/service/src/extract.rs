@@ -1,17 +1,21 @@
 //! Extractors of the framework, with refusals in our shape: a JSON body, whatever was wrong.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use domain::ChannelId;
-use http::StatusCode;
+use domain::limits::API_BODY_BYTES_MAX;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::ApiError;
 use crate::server::BodyTimedOut;
 
-/// A JSON request body. Wants `Content-Type: application/json`, with or without parameters.
+/// A JSON request body, up to the limit that the router has. Wants `Content-Type: application/json`, or of a type in JSON's
+/// form (`application/senml+json`), with or without parameters.
 #[derive(Debug)]
 pub struct ApiJson<T>(pub T);
 
@@ -19,18 +23,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Json::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::MissingJsonContentType(_)) => {
-                Err(ApiError::unsupported_media_type("send the body as Content-Type: application/json"))
-            }
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(ApiError::too_large("the body is larger than this endpoint takes"))
-            }
-            Err(rejection) => Err(late_body(&rejection)
-                .unwrap_or_else(|| ApiError::malformed(rejection.body_text()).code("malformed"))),
+        if !is_json(request.headers()) {
+            return Err(ApiError::unsupported_media_type("send the body as Content-Type: application/json"));
         }
+        let body = whole_body(request, state).await?;
+        let Json(value) = Json::from_bytes(&body)
+            .map_err(|rejection| ApiError::malformed(rejection.body_text()).code("malformed"))?;
+        Ok(Self(value))
     }
+}
+
+/// Source: RFC 9110 section 5.6.6, which allows white space before a parameter, and RFC 6839 section 3.1.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(subtype) = essence.strip_prefix("application/") else { return false };
+    subtype == "json" || subtype.strip_suffix("+json").is_some_and(|form| !form.is_empty())
+}
+
+/// A request's body, up to the limit that the router has.
+///
+/// # Errors
+/// 413 of a larger one, 408 of one that took too long.
+pub async fn whole_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return ApiError::too_large(format!("the body is larger than {API_BODY_BYTES_MAX} bytes"));
+        }
+        late_body(&rejection).unwrap_or_else(|| ApiError::malformed(rejection.body_text()).code("malformed"))
+    })
 }
 
 /// 408, if this is why a body could not be read.
@@ -76,7 +97,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(ApiError::malformed(rejection.body_text()).code("malformed")),
+            Err(rejection) => Err(bad_query(&rejection)),
         }
     }
+}
+
+/// Of a parameter that is there twice, the framework names it only in its text.
+fn bad_query(rejection: &QueryRejection) -> ApiError {
+    let text = rejection.body_text();
+    let repeated = text.split_once("duplicate field `").and_then(|(_, rest)| rest.split_once('`'));
+    match repeated {
+        Some((name, _)) => ApiError::malformed(format!("{name} is there more than once")).field(name),
+        None => ApiError::malformed(text),
+    }
+    .code("malformed")
 }

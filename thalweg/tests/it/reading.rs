@@ -54,6 +54,10 @@ async fn every_filter_selects_what_it_says_in_both_directions() {
         ("from=1700000003&to=1700000005".to_owned(), 2),
         ("from=1700000003.000000001&to=1700000005.000000001".to_owned(), 2),
         ("from=1700000005&to=1700000003".to_owned(), 0),
+        ("from=1700000013.0000000004".to_owned(), 0),
+        ("from=1700000012.9999999996".to_owned(), 1),
+        ("to=1700000000.0000000004".to_owned(), 1),
+        ("to=1699999999.9999999996".to_owned(), 0),
         ("from=1.7e9".to_owned(), 14),
         ("from=1700000002&v=5&comparator=lt&name=f:number".to_owned(), 3),
     ];
@@ -81,6 +85,7 @@ async fn parameters_out_of_range_are_400_and_name_themselves() {
         ("offset=-1", "offset"),
         ("offset=1.5", "offset"),
         ("offset=99999999999999999999", "offset"),
+        ("offset=9223372036854775808", "offset"),
         ("dir=up", "dir"),
         ("comparator=zz&v=1", "comparator"),
         ("v=x", "v"),
@@ -103,9 +108,10 @@ async fn parameters_out_of_range_are_400_and_name_themselves() {
         assert_eq!(status, 400, "{query}: {refusal}");
         assert_eq!(refusal["field"], field, "{query}: {refusal}");
     }
-    for good in ["limit=1000", "limit=1", "offset=0", "dir=desc", "format=messages", ""] {
-        thing.page(good).await;
+    for good in ["limit=1000", "limit=1", "offset=0", "dir=desc", "dir=", "name=", "format=messages", ""] {
+        assert_eq!(thing.page(good).await["total"], 14, "{good}");
     }
+    assert_eq!(thing.page("offset=9223372036854775807").await["messages"], json!([]));
 }
 
 /// Follows `next` to the end: the values of all pages, and how many pages there were.

@@ -5,7 +5,7 @@ use openapi::{Answer, Operation, Refusal, path_id, query};
 use serde_json::json;
 
 use super::shapes::{EXAMPLE_EMAIL, EXAMPLE_ID, OTHER_ID, circle_example, named_page_example};
-use super::{listed, of_user, things};
+use super::{listed, listed_users, of_user, things};
 
 const NOT_ALLOWED: [Refusal; 2] = [Refusal::Forbidden, Refusal::Unknown];
 const IN_THE_WAY: [Refusal; 3] = [Refusal::Forbidden, Refusal::Unknown, Refusal::Conflict];
@@ -109,7 +109,7 @@ pub(in crate::api) fn delete_org() -> Operation {
 
 pub(in crate::api) fn org_members() -> Operation {
     let member = json!({"id": OTHER_ID, "email": EXAMPLE_EMAIL, "role": "viewer"});
-    listed(of_org("listOrgMembers", "The members of an org."), "email")
+    listed_users(of_org("listOrgMembers", "The members of an org."))
         .answers(
             200,
             Answer::json("The page.", named("OrgMembersPage"), named_page_example("members", member)),

@@ -1,11 +1,11 @@
 //! API keys.
 
-use openapi::schema::named;
-use openapi::{Answer, Operation, Refusal, path_id};
+use openapi::schema::{named, word};
+use openapi::{Answer, Operation, Refusal, path_id, query};
 use serde_json::{Value, json};
 
 use super::shapes::{EXAMPLE_EMAIL, EXAMPLE_ID, EXAMPLE_TIME, EXAMPLE_TOKEN, OTHER_ID, page_example};
-use super::{of_user, paged};
+use super::{DIR, of_user, paged};
 
 pub(in crate::api) fn issue() -> Operation {
     let issued = json!({"id": EXAMPLE_ID, "value": EXAMPLE_TOKEN, "issued_at": EXAMPLE_TIME});
@@ -25,6 +25,8 @@ pub(in crate::api) fn issue() -> Operation {
 
 pub(in crate::api) fn list() -> Operation {
     paged(of_user("listKeys", "keys", "A page of the caller's keys that are in force."))
+        .takes(query("order", word("By what; without it, or empty: by issue.", ["id", ""])))
+        .takes(query("dir", word(DIR, ["asc", "desc", ""])))
         .answers(200, Answer::json("The page.", named("ApiKeysPage"), page_example("keys", example())))
 }
 

@@ -36,6 +36,8 @@ pub(super) const TAGS: [(&str, &str); 11] = [
     ("audit", "Who did what."),
 ];
 
+/// What `dir` says.
+const DIR: &str = "Which way; `asc` if not said.";
 const NO_CONTROL_CHARACTERS: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
 
 /// An operation of a user.
@@ -45,7 +47,7 @@ fn of_user(id: &str, tag: &str, summary: &str) -> Operation {
 
 /// What a list takes whose entities are called by this field.
 fn listed(operation: Operation, name_field: &str) -> Operation {
-    let part = format!("A part of the {name_field}, in any case.");
+    let part = format!("A part of the {name_field}, in any case; empty, there is no filter.");
     paged(operation)
         .takes(query(
             name_field,
@@ -57,7 +59,14 @@ fn listed(operation: Operation, name_field: &str) -> Operation {
             any_object("A part of the metadata."),
         ))
         .takes(query("order", word("By what; without it, or empty: by creation.", [name_field, "id", ""])))
-        .takes(query("dir", word("Which way; `asc` if not said.", ["asc", "desc", ""])))
+        .takes(query("dir", word(DIR, ["asc", "desc", ""])))
+}
+
+/// What a list of users takes: they are called by their email, which `name` means, too.
+fn listed_users(operation: Operation) -> Operation {
+    let name = text("The same as `email`, in place of it.");
+    listed(operation, "email")
+        .takes(query("name", name.max_length(Some(NAME_BYTES_MAX)).pattern(Some(NO_CONTROL_CHARACTERS))))
 }
 
 /// What every list takes.

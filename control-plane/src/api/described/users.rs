@@ -5,7 +5,7 @@ use openapi::{Answer, Credential, Operation, Refusal, path_id};
 use serde_json::json;
 
 use super::shapes::{EXAMPLE_EMAIL, EXAMPLE_ID, EXAMPLE_TOKEN, page_example};
-use super::{listed, of_user};
+use super::{listed_users, of_user};
 
 pub(in crate::api) fn create() -> Operation {
     Operation::api("createUser", "users", "Makes an account.")
@@ -17,7 +17,7 @@ pub(in crate::api) fn create() -> Operation {
 }
 
 pub(in crate::api) fn list() -> Operation {
-    listed(of_user("listUsers", "users", "A page of users."), "email")
+    listed_users(of_user("listUsers", "users", "A page of users."))
         .about("Admins see all, others themselves and those who share an org or a group with them.")
         .answers(200, Answer::json("The page.", named("UsersPage"), page_example("Users", example())))
 }

@@ -114,6 +114,11 @@ impl<'a> Seconds<'a> {
         Ok(Self { nanos: if negative { -nanos } else { nanos }, tail })
     }
 
+    /// Whole nanoseconds, rounded up: the first that is not before the number.
+    pub(crate) fn nanos_up(self) -> i128 {
+        self.nanos + i128::from(!self.tail.digits.is_empty() && !self.tail.negative)
+    }
+
     /// Adds two numbers exactly, compares the sum with `threshold_seconds`, and rounds it half to even.
     pub(crate) fn add(self, other: Seconds<'_>, threshold_seconds: i64) -> Total {
         let nanos = self.nanos + other.nanos;

@@ -16,8 +16,9 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 /// A body up to this long is read by the connection itself before it goes on.
 const SHORT_BYTES: u64 = 16 << 10;
-/// Bytes that are read on at most: a little more than the largest body that is accepted anywhere.
-const LINGER_BYTES_MAX: usize = 4 << 20;
+/// Bytes that are read on at most: many times the largest body that is accepted anywhere, because who sends that much has
+/// most to learn from the refusal. They are forgotten as they come.
+const LINGER_BYTES_MAX: usize = 32 << 20;
 /// Time that is read on at most.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 
