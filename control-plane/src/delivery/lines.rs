@@ -13,7 +13,7 @@
 //! A webhook is **slow** for a while after a try that took long, whatever came of it: slow ones have a share of the places, and what is
 //! beyond it waits, or is kept. So endpoints that all take their time leave the other places to the others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use domain::WebhookId;
@@ -90,7 +90,7 @@ pub(crate) struct Lines<F> {
     /// and how many there may be.
     slow_tries_max: usize,
     /// Lines of which the registry may have to be asked.
-    unknown: Vec<WebhookId>,
+    unknown: BTreeSet<WebhookId>,
     bytes: usize,
 }
 
@@ -147,7 +147,7 @@ impl<F> Lines<F> {
             slow_turns: VecDeque::new(),
             slow_tries: 0,
             slow_tries_max: places_of_slow(places),
-            unknown: Vec::new(),
+            unknown: BTreeSet::new(),
             bytes: 0,
         }
     }
@@ -162,7 +162,7 @@ impl<F> Lines<F> {
         if line.queue.is_empty() {
             line.since = now;
             if line.standing == Standing::Unknown {
-                self.unknown.push(webhook);
+                self.unknown.insert(webhook);
             }
         }
         let bytes = piece.bytes() + PIECE_BYTES;
@@ -180,7 +180,7 @@ impl<F> Lines<F> {
     pub(crate) fn unknown(&mut self) -> Vec<WebhookId> {
         let unknown = |line: &Line<F>| line.standing == Standing::Unknown && !line.queue.is_empty();
         self.unknown.retain(|webhook| self.lines.get(webhook).is_some_and(unknown));
-        self.unknown.clone()
+        self.unknown.iter().copied().collect()
     }
 
     /// The registry has so many deliveries for a webhook.
@@ -200,7 +200,7 @@ impl<F> Lines<F> {
                 line.standing = Standing::Unknown;
                 line.turn = None;
                 if !line.queue.is_empty() {
-                    self.unknown.push(*webhook);
+                    self.unknown.insert(*webhook);
                 }
             }
         }
