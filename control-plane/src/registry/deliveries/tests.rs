@@ -68,6 +68,12 @@ impl<'r> Desk<'r> {
         self.registry.settle_deliveries(&settled, &BOUNDS, now).await.unwrap()
     }
 
+    /// A first try succeeds.
+    async fn succeed_at_once(&self, at: i64) {
+        let tally = Tally { attempts: 1, delivered: 1, delivered_at: at, ..Tally::default() };
+        self.registry.record_attempts(&BTreeMap::from([(self.webhook.id, tally)])).await.unwrap();
+    }
+
     /// The numbers of what is due, in order, by the rows.
     async fn due(&self, now: i64) -> Vec<(u8, i64)> {
         let due = self.registry.due_deliveries(self.webhook.id, now, 100, 1_000_000).await.unwrap();
@@ -274,20 +280,7 @@ async fn a_webhook_is_disabled_by_failures_in_a_row_and_not_by_one_now_and_then(
         desk.settle(mixed, now + 50).await;
         assert_eq!(standing().await, (1, now + 50, None));
         // A first try that succeeds ends a row, too, once nothing is kept.
-        let attempt = Attempt {
-            webhook: desk.webhook.id,
-            delivery: Uuid::new_v4(),
-            at: now + 60,
-            outcome: 1,
-            is_delivered: true,
-            status: 200,
-            latency: 1,
-            next_try_at: 0,
-            records: 1,
-            bytes: 1,
-            excerpt: String::new(),
-        };
-        registry.record_attempts(std::slice::from_ref(&attempt)).await.unwrap();
+        desk.succeed_at_once(now + 60).await;
         assert_eq!(standing().await.0, 1, "one waits still");
         assert!(desk.claim(now + 61, now + 161).await);
         let failed_for_long = Settled { failure: Some(FAILURE), ..settled(&desk.webhook, Lease(now + 161)) };
@@ -307,20 +300,7 @@ async fn a_first_success_after_what_expired_ends_a_row_of_failures() {
         desk.keep(Kept { failure: Some(FAILURE), ..kept(&desk.webhook, [1]) }, 1).await;
         registry.sweep_deliveries(&BOUNDS, 1 + BOUNDS.give_up_after).await.unwrap();
         assert_eq!(desk.column("failures").await, 1);
-        let attempt = Attempt {
-            webhook: desk.webhook.id,
-            delivery: Uuid::new_v4(),
-            at: 5,
-            outcome: 1,
-            is_delivered: true,
-            status: 200,
-            latency: 1,
-            next_try_at: 0,
-            records: 1,
-            bytes: 1,
-            excerpt: String::new(),
-        };
-        registry.record_attempts(&[attempt]).await.unwrap();
+        desk.succeed_at_once(5).await;
         assert_eq!((desk.column("failures").await, desk.column("failing_since").await), (0, 0));
     })
     .await;
