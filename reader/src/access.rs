@@ -11,7 +11,7 @@ use service::extract::{ApiPath, channel_in_path};
 use service::telemetry::Chain;
 use service::{ApiError, rate};
 
-use crate::Parts;
+use crate::App;
 
 /// A connected thing, or a user who may read the channel. Only the extractor makes one.
 #[derive(Debug)]
@@ -20,16 +20,16 @@ pub(crate) struct ChannelReader {
     pub(crate) profile: ChannelProfile,
 }
 
-impl FromRequestParts<Arc<Parts>> for ChannelReader {
+impl FromRequestParts<Arc<App>> for ChannelReader {
     type Rejection = ApiError;
 
-    async fn from_request_parts(request: &mut RequestParts, parts: &Arc<Parts>) -> Result<Self, ApiError> {
+    async fn from_request_parts(request: &mut RequestParts, app: &Arc<App>) -> Result<Self, ApiError> {
         let credential = Credential::from_headers(&request.headers)?;
-        let path = ApiPath::from_request_parts(request, parts).await?;
+        let path = ApiPath::from_request_parts(request, app).await?;
         let channel = channel_in_path(path.get("channel"));
         let profile = match credential {
             Credential::Thing(key) => {
-                let grant = parts.authority.grant(&key.digest(), channel).await.map_err(unavailable)?;
+                let grant = app.parts.authority.grant(&key.digest(), channel).await.map_err(unavailable)?;
                 let grant = grant.ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;
                 let allowed = access::decide(&grant, Action::Read);
                 let (thing, profile) = allowed.map_err(|denied| ApiError::forbidden(denied.to_string()))?;
@@ -37,7 +37,7 @@ impl FromRequestParts<Arc<Parts>> for ChannelReader {
                 profile
             }
             Credential::Bearer(token) => {
-                parts.authority.user_read(&token, channel).await.map_err(|denied| match denied {
+                app.parts.authority.user_read(&token, channel).await.map_err(|denied| match denied {
                     ReadDenied::InvalidToken => ApiError::unauthenticated(denied.to_string()),
                     ReadDenied::UnknownChannel => ApiError::not_found(denied.to_string()),
                     ReadDenied::Unavailable(error) => unavailable(error),

@@ -16,7 +16,8 @@ pub(crate) fn read_messages() -> Operation {
     Operation::api("readMessages", "messages", "A page of a channel's records.")
         .about(
             "To a connected thing, or to a user who may read the channel; newest first. A \
-            parameter that is not one of these is refused.",
+            parameter that is not one of these is refused, and so is a page of more than 32 MiB: ask for \
+            fewer records.",
         )
         .of(Credential::UserOrThing)
         .takes(path_id("channel"))

@@ -1,6 +1,7 @@
 //! Serves a channel's records as time series: `GET /channels/{id}/messages`.
 //!
-//! Never writes, and never decides from a cache who may read: each request asks the authority.
+//! Never writes, and never decides from a cache who may read: each request asks the authority. Never holds more than a few
+//! large pages at once.
 
 mod access;
 mod described;
@@ -10,18 +11,20 @@ mod query;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use domain::ReceivedAt;
+use domain::limits::PAGE_BYTES_MAX;
 use openapi::{Part, Routes};
 use service::authority::Authority;
 use service::telemetry::Chain;
 use service::{ApiError, clock};
 use store::planner::{self, CursorKey, ReadError};
 use store::{Store, StoreError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::access::ChannelReader;
 pub use crate::metrics::{Outcome, ReaderMetrics};
@@ -48,9 +51,26 @@ impl fmt::Debug for Parts {
     }
 }
 
+/// Bytes of a page that is made at once. One that is larger takes a place first: nobody knows how large a page is before it was
+/// read, and nearly all are far smaller.
+const SMALL_PAGE_BYTES: usize = 1 << 20;
+/// Large pages that are made at once. Each holds its rows and their print: twice [`PAGE_BYTES_MAX`].
+const LARGE_PAGES_MAX: usize = 2;
+/// How long a read waits for a place. A large page takes a fraction of a second.
+const LARGE_PAGE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A reader at work.
+#[derive(Debug)]
+struct App {
+    parts: Parts,
+    /// Places for large pages.
+    large_pages: Semaphore,
+}
+
 /// The routes of a reader.
 pub fn router(parts: Parts) -> Router {
-    routes().router().with_state(Arc::new(parts))
+    let app = App { parts, large_pages: Semaphore::new(LARGE_PAGES_MAX) };
+    routes().router().with_state(Arc::new(app))
 }
 
 /// What they are described as.
@@ -58,18 +78,18 @@ pub fn described() -> Part {
     routes().part()
 }
 
-fn routes() -> Routes<Arc<Parts>> {
+fn routes() -> Routes<Arc<App>> {
     Routes::default().schemas(described::shapes()).get(ROUTES[0], read_messages, described::read_messages())
 }
 
 /// `GET /channels/{channel}/messages`: one page of a channel's records.
 async fn read_messages(
-    State(parts): State<Arc<Parts>>,
+    State(app): State<Arc<App>>,
     reader: Result<ChannelReader, ApiError>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let answer = match reader {
-        Ok(reader) => page(&parts, reader, query).await,
+        Ok(reader) => page(&app, reader, query).await,
         Err(refusal) => Err(refusal),
     };
     let outcome = match &answer {
@@ -77,20 +97,40 @@ async fn read_messages(
         Err(refusal) if refusal.status().is_client_error() => Outcome::Refused,
         Err(_) => Outcome::Failed,
     };
-    parts.metrics.reads_total.of(outcome).increment(1);
+    app.parts.metrics.reads_total.of(outcome).increment(1);
     answer
 }
 
-async fn page(parts: &Parts, reader: ChannelReader, query: Option<String>) -> Result<Response, ApiError> {
+async fn page(app: &App, reader: ChannelReader, query: Option<String>) -> Result<Response, ApiError> {
+    let parts = &app.parts;
     let request = query::Request::parse(query.as_deref().unwrap_or(""))?;
     let limit = request.limit;
     let now = ReceivedAt::from_micros(clock::unix_micros());
     let query = request.into_query(reader.channel, reader.profile, now);
     let began = Instant::now();
-    let page = planner::read(&*parts.store, &query, &parts.cursor_key).await.map_err(refusal)?;
+    let within = |bytes_max| planner::read_within(&*parts.store, &query, &parts.cursor_key, bytes_max);
+    let mut place = None;
+    let page = match within(SMALL_PAGE_BYTES).await {
+        Err(ReadError::PageTooLarge { .. }) => {
+            place = Some(app.place_for_large_page().await?);
+            within(PAGE_BYTES_MAX).await
+        }
+        page => page,
+    };
+    let page = page.map_err(refusal)?;
     parts.metrics.page_seconds.record(began.elapsed());
     parts.metrics.records_total.increment(page.rows.len() as u64);
-    Ok(page::render(reader.channel, limit, &page))
+    let answer = page::render(reader.channel, limit, &page);
+    drop((page, place));
+    Ok(answer)
+}
+
+impl App {
+    async fn place_for_large_page(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        let place = tokio::time::timeout(LARGE_PAGE_WAIT_MAX, self.large_pages.acquire()).await;
+        let busy = |_| ApiError::unavailable("too many large pages are being read; ask again");
+        Ok(place.map_err(busy)?.expect("the semaphore is never closed"))
+    }
 }
 
 fn refusal(error: ReadError) -> ApiError {
@@ -100,6 +140,11 @@ fn refusal(error: ReadError) -> ApiError {
         )
         .field("next"),
         ReadError::OffsetTooDeep { .. } => ApiError::malformed(error.to_string()).field("offset"),
+        ReadError::PageTooLarge { fitting, .. } => ApiError::malformed(format!(
+            "the records of this page take more than {PAGE_BYTES_MAX} bytes: ask for fewer with limit, {fitting} of them fit"
+        ))
+        .code("page_too_large")
+        .field("limit"),
         ReadError::Store(error) => {
             let damaged = matches!(error, StoreError::Damaged(_));
             tracing::error!(error = %Chain(&error), damaged, "records can't be read");

@@ -32,6 +32,9 @@ pub const API_BODY_BYTES_MAX: usize = 2 << 20;
 pub const PAGE_RECORDS_MAX: usize = 1_000;
 /// Records on one page of a read where the request does not say.
 pub const PAGE_RECORDS_DEFAULT: usize = 10;
+/// Bytes of one page of a read, as it is printed. A page of the most records has room for 32 KiB a record; where things send more in
+/// one, who reads asks for fewer.
+pub const PAGE_BYTES_MAX: usize = 32 << 20;
 /// Records that a filtered read examines before it stops counting.
 pub const EXAMINED_RECORDS_MAX: u64 = 100_000;
 

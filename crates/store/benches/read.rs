@@ -138,9 +138,10 @@ async fn scan(store: &EmbeddedStore) -> Duration {
             direction,
             after: None,
             limit: usize::MAX,
+            bytes_max: usize::MAX,
         });
-        let found = store.rows(channel(1), profile, scans.collect()).await.unwrap();
-        rows += found.iter().map(Vec::len).sum::<usize>();
+        let found = store.rows(channel(1), profile, scans.collect(), usize::MAX).await.unwrap();
+        rows += found.iter().map(|scanned| scanned.rows.len()).sum::<usize>();
     }
     assert_eq!(rows, ROWS as usize);
     begun.elapsed()

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::limits::SHARDS;
 use domain::{
     BucketWidth, ChannelId, ChannelProfile, Position, Protocol, ReceivedAt, Record, Subtopic, ThingId,
-    Timestamp,
+    Timestamp, Value,
 };
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
@@ -89,6 +89,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The first rows of each scan, in its order.
     ///
+    /// What is held at once is bounded in bytes, too ([`Row::bytes`]): once the rows found take `bytes_max` or more, no
+    /// further scan is begun, and is to be asked for again. The first one always is.
+    ///
     /// # Errors
     /// [`StoreError::Unavailable`] if they can't be read.
     async fn rows(
@@ -96,7 +99,8 @@ pub trait Store: Send + Sync + 'static {
         channel: ChannelId,
         profile: ChannelProfile,
         scans: Vec<BlockScan>,
-    ) -> Result<Vec<Vec<Row>>, StoreError>;
+        bytes_max: usize,
+    ) -> Result<Vec<Scanned>, StoreError>;
 
     /// The times of the first rows of a range in the direction, at most `limit`, in order. It is for ranges of a second or
     /// so: it costs as much as finding their rows, if not as much as reading them.
@@ -224,6 +228,20 @@ pub struct Row {
 }
 
 impl Row {
+    /// Bytes that the row takes when it is printed, at most. In memory it takes about as many.
+    pub fn bytes(&self) -> usize {
+        /// The names of all fields, two ids and the numbers.
+        const FIXED: usize = 350;
+        let Self { subtopic, record, .. } = self;
+        let value = match &record.value {
+            Some(Value::Text(text)) => printed_bytes(text),
+            Some(Value::Data(bytes)) => bytes.len().div_ceil(3) * 4,
+            Some(Value::Number(_) | Value::Bool(_)) | None => 0,
+        };
+        let texts = [subtopic.as_str(), &record.name, &record.unit];
+        FIXED + value + texts.into_iter().map(printed_bytes).sum::<usize>()
+    }
+
     /// The row's place within its channel.
     pub fn key(&self) -> RowKey {
         RowKey {
@@ -234,6 +252,16 @@ impl Row {
             unit: self.record.unit.clone(),
         }
     }
+}
+
+/// As JSON has it, where each control character takes the longest of its forms.
+fn printed_bytes(text: &str) -> usize {
+    let printed = |byte: u8| match byte {
+        0..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(printed).sum()
 }
 
 /// A row's place within its channel. Its order is the order of reads with `dir=asc`; ties of time go by publisher,
@@ -286,6 +314,17 @@ pub struct BlockScan {
     pub after: Option<RowKey>,
     /// At most so many rows.
     pub limit: usize,
+    /// No more rows once those found take so many bytes; one row always.
+    pub bytes_max: usize,
+}
+
+/// What a scan found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scanned {
+    /// The first rows, in order.
+    pub rows: Vec<Row>,
+    /// Whether there may be more behind them: the scan ended at one of its bounds, or did not begin.
+    pub more: bool,
 }
 
 /// The order of reads.

@@ -12,8 +12,8 @@ pub mod suite;
 mod tally;
 
 pub use contract::{
-    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, RowKey, Store, StoreError, TimeCount,
-    TimeRange, WriteBatch, WriteRow, shard_of,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, RowKey, Scanned, Store, StoreError,
+    TimeCount, TimeRange, WriteBatch, WriteRow, shard_of,
 };
 pub use cql::{CqlConfig, CqlConsistency, CqlStore, KeyspaceName, NotAConsistency, NotAKeyspace};
 pub use embedded::{EmbeddedConfig, EmbeddedStore};

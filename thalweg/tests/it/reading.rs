@@ -222,3 +222,35 @@ async fn deep_offsets_and_far_times_are_exact() {
         assert_eq!(page["total"], 30_000);
     }
 }
+
+/// Records with a text of a megabyte each.
+#[tokio::test]
+async fn a_page_of_large_records_is_refused_and_fewer_of_them_are_answered() {
+    const RECORDS: i64 = 40;
+    let server = Server::start();
+    let thing = server.user().await.connected_thing().await;
+    let text = "x".repeat(1_000_000);
+    for second in 0..RECORDS {
+        thing.publish(&json!([{"n": "large", "t": 1_700_000_000 + second, "vs": text}])).await;
+    }
+    thing.publish(&json!([{"n": "small", "t": 1_700_001_000, "v": 1}])).await;
+    thing.until_stored(RECORDS as u64 + 1).await;
+    for query in ["limit=40", "limit=1000", "limit=40&name=large", "limit=1000&dir=asc"] {
+        let (status, refused) = thing.read(query).await;
+        assert_eq!(status, 400, "{query}: {refused}");
+        assert_eq!((&refused["code"], &refused["field"]), (&json!("page_too_large"), &json!("limit")));
+    }
+    assert_eq!(
+        thing.page("limit=1000&name=small").await["total"],
+        1,
+        "what a filter passes by takes no room"
+    );
+    let mut times = Vec::new();
+    for offset in [0, 15, 30] {
+        let page = thing.page(&format!("limit=15&dir=asc&offset={offset}")).await;
+        assert_eq!(page["total"], RECORDS + 1);
+        times.extend(column(&page, "time").iter().map(|time| time.as_i64().unwrap()));
+    }
+    let wanted: Vec<i64> = (0..RECORDS).chain([1_000]).map(|second| 1_700_000_000 + second).collect();
+    assert_eq!(times, wanted);
+}

@@ -127,3 +127,24 @@ async fn bodies_that_would_take_more_memory_than_there_is_for_them_are_503() {
     })
     .await;
 }
+
+/// A client that sends all of its body before it reads, as many do, gets to read why it was refused.
+#[tokio::test]
+async fn a_body_many_times_too_large_is_read_to_its_end_and_told_so() {
+    const BYTES: usize = 20 << 20;
+    let server = Server::start();
+    let thing = server.user().await.connected_thing().await;
+    let token = server.user().await.token.clone();
+    let publish = head(&thing, BYTES);
+    let create = format!(
+        "POST /things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {BYTES}\r\n\r\n"
+    );
+    for request in [publish, create] {
+        let mut stream = dial(&server);
+        let mut request = request.into_bytes();
+        request.resize(request.len() + BYTES, b' ');
+        let answer = exchange(&mut stream, &request);
+        assert_eq!(answer.status, 413, "{answer:?}");
+    }
+}

@@ -42,7 +42,7 @@ use self::durability::Durability;
 use self::flushes::Flushes;
 use self::statements::Statements;
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Scanned, Store, StoreError, TimeCount,
     TimeRange, WriteBatch,
 };
 use crate::tally::Tally;
@@ -203,8 +203,9 @@ impl Store for CqlStore {
         channel: ChannelId,
         profile: ChannelProfile,
         scans: Vec<BlockScan>,
-    ) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.inner.rows(channel, profile, scans).await
+        bytes_max: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.inner.rows(channel, profile, scans, bytes_max).await
     }
 
     async fn times(

@@ -3,15 +3,17 @@
 //! The table is in the order of `dir=desc`: newest first, ties upwards. Read backwards its ties come downwards, so a
 //! backward read turns them round, and reads those forwards that its limit cut.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use domain::{ChannelId, ChannelProfile, Timestamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use uuid::Uuid;
 
-use super::statements::{RowStatements, all, each};
+use super::statements::{Room, RowStatements, all, each_until_full};
 use super::{Inner, row};
-use crate::contract::{Block, BlockScan, Direction, Row, RowKey, StoreError, TimeRange, shard_of};
+use crate::contract::{Block, BlockScan, Direction, Row, RowKey, Scanned, StoreError, TimeRange, shard_of};
 
 impl Inner {
     /// See [`Store::rows`](crate::Store::rows).
@@ -20,11 +22,19 @@ impl Inner {
         channel: ChannelId,
         profile: ChannelProfile,
         scans: Vec<BlockScan>,
-    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        bytes_max: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
         let statements = self.rows_of(profile.storage_class).await?;
-        let scans = stream::iter(scans).map(|scan| async move {
+        let bytes = &AtomicUsize::new(0);
+        let scans = stream::iter(scans.into_iter().enumerate()).map(|(number, scan)| async move {
+            if number > 0 && bytes.load(Ordering::Relaxed) >= bytes_max {
+                return Ok::<_, StoreError>(Scanned { rows: Vec::new(), more: true });
+            }
             let slice = Slice { inner: self, statements, channel: channel.as_uuid(), block: scan.block };
-            slice.scan(profile, &scan).await
+            let mut found = Found::within(&scan);
+            slice.scan(profile, &scan, &mut found).await?;
+            bytes.fetch_add(found.bytes, Ordering::Relaxed);
+            Ok(Scanned { more: found.is_full(), rows: found.rows })
         });
         scans.buffered(self.config.requests_in_flight_max.max(1)).try_collect().await
     }
@@ -87,11 +97,45 @@ struct Slice<'a> {
     block: Block,
 }
 
+/// The rows of a scan, and its bounds.
+struct Found {
+    rows: Vec<Row>,
+    bytes: usize,
+    limit: usize,
+    bytes_max: usize,
+}
+
+impl Found {
+    fn within(scan: &BlockScan) -> Self {
+        Self { rows: Vec::new(), bytes: 0, limit: scan.limit, bytes_max: scan.bytes_max }
+    }
+
+    /// Whether one of the bounds is reached.
+    fn is_full(&self) -> bool {
+        self.left() == 0 || (self.bytes >= self.bytes_max && !self.rows.is_empty())
+    }
+
+    fn left(&self) -> usize {
+        self.limit.saturating_sub(self.rows.len())
+    }
+
+    fn take(&mut self, row: Row) -> Room {
+        let taken = row.bytes();
+        self.bytes += taken;
+        self.rows.push(row);
+        Room { taken, left: self.bytes_max.saturating_sub(self.bytes) }
+    }
+}
+
 impl Slice<'_> {
-    async fn scan(&self, profile: ChannelProfile, scan: &BlockScan) -> Result<Vec<Row>, StoreError> {
-        let Some(newest) = scan.range.newest().filter(|_| scan.limit > 0) else { return Ok(Vec::new()) };
+    async fn scan(
+        &self,
+        profile: ChannelProfile,
+        scan: &BlockScan,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let Some(newest) = scan.range.newest().filter(|_| scan.limit > 0) else { return Ok(()) };
         let mut times = Times { oldest: scan.range.from.as_nanos(), newest: newest.as_nanos() };
-        let mut found = Vec::new();
         if let Some(after) = &scan.after {
             let at = after.time.as_nanos();
             let (passed, before) = match scan.direction {
@@ -99,103 +143,101 @@ impl Slice<'_> {
                 Direction::Ascending => (at > times.newest, at < times.oldest),
             };
             if passed {
-                return Ok(found);
+                return Ok(());
             }
             if !before {
                 if profile.bucket_width.bucket_of(after.time) == scan.block.bucket {
-                    found = self.ties_behind(after, scan.limit).await?;
+                    self.ties_behind(after, found).await?;
                 }
                 let rest = match scan.direction {
                     Direction::Descending => at.checked_sub(1).map(|newest| Times { newest, ..times }),
                     Direction::Ascending => at.checked_add(1).map(|oldest| Times { oldest, ..times }),
                 };
-                let Some(rest) = rest.filter(|rest| rest.oldest <= rest.newest) else { return Ok(found) };
+                let Some(rest) = rest.filter(|rest| rest.oldest <= rest.newest) else { return Ok(()) };
                 times = rest;
             }
         }
-        let left = scan.limit - found.len();
-        if left > 0 {
-            found.append(&mut match scan.direction {
-                Direction::Descending => self.newest(times, left).await?,
-                Direction::Ascending => self.oldest(times, left).await?,
-            });
+        match scan.direction {
+            _ if found.is_full() => Ok(()),
+            Direction::Descending => self.newest(times, found).await,
+            Direction::Ascending => self.oldest(times, found).await,
         }
-        Ok(found)
     }
 
-    async fn newest(&self, Times { oldest, newest }: Times, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let values =
-            (self.channel, self.block.bucket, self.block.shard as i16, oldest, newest, at_most(limit));
-        self.read(&self.statements.newest_rows, values).await
+    async fn newest(&self, Times { oldest, newest }: Times, found: &mut Found) -> Result<(), StoreError> {
+        let left = at_most(found.left());
+        let values = (self.channel, self.block.bucket, self.block.shard as i16, oldest, newest, left);
+        self.read(&self.statements.newest_rows, values, found).await.map(drop)
     }
 
-    async fn oldest(&self, Times { oldest, newest }: Times, limit: usize) -> Result<Vec<Row>, StoreError> {
+    async fn oldest(&self, Times { oldest, newest }: Times, found: &mut Found) -> Result<(), StoreError> {
         // One more than wanted says whether the last ties are all there.
-        let values = (
-            self.channel,
-            self.block.bucket,
-            self.block.shard as i16,
-            oldest,
-            newest,
-            at_most(limit.saturating_add(1)),
-        );
-        let mut rows = self.read(&self.statements.oldest_rows, values).await?;
-        let cut = rows.last().filter(|_| rows.len() > limit).map(|row| row.record.time);
+        let mut backward = Found {
+            rows: Vec::new(),
+            bytes: 0,
+            limit: found.left().saturating_add(1),
+            bytes_max: found.bytes_max.saturating_sub(found.bytes),
+        };
+        let left = at_most(backward.limit);
+        let values = (self.channel, self.block.bucket, self.block.shard as i16, oldest, newest, left);
+        let cut_by_bytes = self.read(&self.statements.oldest_rows, values, &mut backward).await?;
+        let mut rows = backward.rows;
+        let cut =
+            rows.last().filter(|_| cut_by_bytes || rows.len() > found.left()).map(|row| row.record.time);
         if let Some(time) = cut {
             rows.retain(|row| row.record.time != time);
         }
         for ties in rows.chunk_by_mut(|a, b| a.record.time == b.record.time) {
             ties.reverse();
         }
-        let left = limit - rows.len();
-        if let Some(time) = cut.filter(|_| left > 0) {
-            let values =
-                (self.channel, self.block.bucket, self.block.shard as i16, time.as_nanos(), at_most(left));
-            rows.append(&mut self.read(&self.statements.ties, values).await?);
+        for row in rows {
+            found.take(row);
         }
-        Ok(rows)
+        if let Some(time) = cut.filter(|_| !found.is_full()) {
+            let left = at_most(found.left());
+            let values = (self.channel, self.block.bucket, self.block.shard as i16, time.as_nanos(), left);
+            // All of them are as many as were cut, or take as many bytes: it is full then.
+            self.read(&self.statements.ties, values, found).await?;
+        }
+        Ok(())
     }
 
     /// The rows of a row's time that come behind it, as slices by one column each: not every database compares
     /// several at once. The next slice is read only if the one before was not enough.
-    async fn ties_behind(&self, row: &RowKey, limit: usize) -> Result<Vec<Row>, StoreError> {
+    async fn ties_behind(&self, row: &RowKey, found: &mut Found) -> Result<(), StoreError> {
         let statements = self.statements;
         let (channel, bucket, shard) = (self.channel, self.block.bucket, self.block.shard as i16);
         let (time, publisher) = (row.time.as_nanos(), row.publisher.as_bytes().as_slice());
         let (subtopic, name, unit) = (row.subtopic.as_str(), row.name.as_str(), row.unit.as_str());
-        let mut found = Vec::new();
-        let left = |found: &Vec<Row>| at_most(limit - found.len());
+        let left = |found: &Found| at_most(found.left());
         if shard_of(row.publisher) == self.block.shard {
-            let values = (channel, bucket, shard, time, publisher, subtopic, name, unit, left(&found));
-            found.append(&mut self.read(&statements.ties_behind_unit, values).await?);
-            if found.len() < limit {
-                let values = (channel, bucket, shard, time, publisher, subtopic, name, left(&found));
-                found.append(&mut self.read(&statements.ties_behind_name, values).await?);
+            let values = (channel, bucket, shard, time, publisher, subtopic, name, unit, left(found));
+            self.read(&statements.ties_behind_unit, values, found).await?;
+            if !found.is_full() {
+                let values = (channel, bucket, shard, time, publisher, subtopic, name, left(found));
+                self.read(&statements.ties_behind_name, values, found).await?;
             }
-            if found.len() < limit {
-                let values = (channel, bucket, shard, time, publisher, subtopic, left(&found));
-                found.append(&mut self.read(&statements.ties_behind_subtopic, values).await?);
+            if !found.is_full() {
+                let values = (channel, bucket, shard, time, publisher, subtopic, left(found));
+                self.read(&statements.ties_behind_subtopic, values, found).await?;
             }
         }
-        if found.len() < limit {
-            let values = (channel, bucket, shard, time, publisher, left(&found));
-            found.append(&mut self.read(&statements.ties_behind_publisher, values).await?);
+        if !found.is_full() {
+            let values = (channel, bucket, shard, time, publisher, left(found));
+            self.read(&statements.ties_behind_publisher, values, found).await?;
         }
-        Ok(found)
+        Ok(())
     }
 
+    /// Reads until there are no more rows, or those found take too many bytes: whether it ended there.
     async fn read(
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow,
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut rows = Vec::new();
-        each(&self.inner.session, statement, values, |stored: row::Stored| {
-            rows.push(row::decode(stored)?);
-            Ok(())
-        })
-        .await?;
-        Ok(rows)
+        found: &mut Found,
+    ) -> Result<bool, StoreError> {
+        let take = |stored: row::Stored| Ok(found.take(row::decode(stored)?));
+        each_until_full(&self.inner.session, statement, values, take).await
     }
 }
 

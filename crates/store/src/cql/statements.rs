@@ -17,6 +17,9 @@ const PAGE_ROWS: i32 = 2_000;
 /// The same for rows of which only small columns are read.
 const NARROW_PAGE_ROWS: i32 = 10_000;
 
+/// The same where nobody knows yet how large they are: with a MiB in each, as many as may be held.
+const FIRST_PAGE_ROWS: i32 = 16;
+
 /// A block in a statement.
 const BLOCK: &str = "channel = ? AND bucket = ? AND shard = ?";
 /// The columns of a row as [`super::row::Stored`] takes them.
@@ -226,6 +229,56 @@ where
             PagingStateResponse::NoMorePages => return Ok(()),
         }
     }
+}
+
+/// Gives the rows of an answer to `take`, page after page, until it says that they are enough. It says, too, how many bytes it has
+/// taken, and how many more it would take: pages are as large as that allows.
+pub(super) async fn each_until_full<R>(
+    session: &Session,
+    statement: &PreparedStatement,
+    values: impl SerializeRow,
+    mut take: impl FnMut(R) -> Result<Room, StoreError>,
+) -> Result<bool, StoreError>
+where
+    R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+{
+    let mut statement = statement.clone();
+    statement.set_page_size(FIRST_PAGE_ROWS);
+    let mut state = PagingState::start();
+    let (mut rows, mut bytes) = (0, 0);
+    loop {
+        let (page, next) =
+            session.execute_single_page(&statement, &values, state).await.map_err(unavailable)?;
+        let page = page.into_rows_result().map_err(damaged)?;
+        let mut left = 0;
+        for row in page.rows::<R>().map_err(damaged)? {
+            let room = take(row.map_err(damaged)?)?;
+            rows += 1;
+            bytes += room.taken;
+            left = room.left;
+            if left == 0 {
+                return Ok(true);
+            }
+        }
+        match next {
+            PagingStateResponse::HasMorePages { state: next } => state = next,
+            PagingStateResponse::NoMorePages => return Ok(false),
+        }
+        // A page may be empty.
+        if rows > 0 {
+            let fitting = left / (bytes / rows).max(1);
+            statement
+                .set_page_size(i32::try_from(fitting).unwrap_or(i32::MAX).clamp(FIRST_PAGE_ROWS, PAGE_ROWS));
+        }
+    }
+}
+
+/// What taking a row came to.
+pub(super) struct Room {
+    /// Bytes of the row.
+    pub(super) taken: usize,
+    /// Bytes that are still wanted.
+    pub(super) left: usize,
 }
 
 /// All rows of an answer.

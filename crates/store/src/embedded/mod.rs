@@ -29,7 +29,7 @@ use self::append::Writer;
 use self::hot::HotWindows;
 use self::scan::View;
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Scanned, Store, StoreError, TimeCount,
     TimeRange, WriteBatch,
 };
 use crate::tally::Tally;
@@ -201,9 +201,10 @@ impl Store for EmbeddedStore {
         channel: ChannelId,
         _: ChannelProfile,
         scans: Vec<BlockScan>,
-    ) -> Result<Vec<Vec<Row>>, StoreError> {
-        let nothing = vec![Vec::new(); scans.len()];
-        let read = move |view: View<'_>| scans.iter().map(|scan| view.rows(channel, scan)).collect();
+        bytes_max: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        let nothing = vec![Scanned::default(); scans.len()];
+        let read = move |view: View<'_>| view.scans(channel, &scans, bytes_max);
         self.reading(channel, nothing, read).await
     }
 

@@ -14,7 +14,7 @@ use super::layout::{
 use super::value::decode_value;
 use super::{Keyspaces, unavailable};
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, StoreError, TimeCount, TimeRange,
+    Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Scanned, StoreError, TimeCount, TimeRange,
 };
 use crate::tally::{Tally, Wants};
 
@@ -106,18 +106,32 @@ impl<'a> View<'a> {
         Ok(whole_buckets(blocks, direction, limit))
     }
 
-    pub(super) fn rows(&self, channel: ChannelId, scan: &BlockScan) -> Result<Vec<Row>, StoreError> {
+    /// See [`Store::rows`](crate::Store::rows).
+    pub(super) fn scans(
+        &self,
+        channel: ChannelId,
+        scans: &[BlockScan],
+        bytes_max: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        let mut bytes = 0;
+        let scan = |(number, scan)| {
+            if number > 0 && bytes >= bytes_max {
+                return Ok(Scanned { rows: Vec::new(), more: true });
+            }
+            let found = self.rows(channel, scan)?;
+            bytes += found.bytes;
+            Ok(Scanned { more: found.is_full(), rows: found.rows })
+        };
+        scans.iter().enumerate().map(scan).collect()
+    }
+
+    fn rows(&self, channel: ChannelId, scan: &BlockScan) -> Result<Found, StoreError> {
+        let found = Found::within(scan);
         let Some(newest) = newest_of(scan.range) else {
-            return Ok(Vec::new());
+            return Ok(found);
         };
         let times = Times { oldest: scan.range.from, newest };
-        let mut rows = Rows {
-            view: self,
-            channel,
-            block: scan.block,
-            limit: scan.limit,
-            found: Vec::with_capacity(scan.limit.min(ROWS_RESERVED_MAX)),
-        };
+        let mut rows = Rows { view: self, channel, block: scan.block, found };
         match scan.direction {
             Direction::Descending => rows.newest_first(times, scan)?,
             Direction::Ascending => rows.oldest_first(times, scan)?,
@@ -257,8 +271,36 @@ struct Rows<'a> {
     view: &'a View<'a>,
     channel: ChannelId,
     block: Block,
+    found: Found,
+}
+
+/// The rows of a scan, and its bounds.
+struct Found {
+    rows: Vec<Row>,
+    bytes: usize,
     limit: usize,
-    found: Vec<Row>,
+    bytes_max: usize,
+}
+
+impl Found {
+    fn within(scan: &BlockScan) -> Self {
+        Self {
+            rows: Vec::with_capacity(scan.limit.min(ROWS_RESERVED_MAX)),
+            bytes: 0,
+            limit: scan.limit,
+            bytes_max: scan.bytes_max,
+        }
+    }
+
+    /// Whether one of the bounds is reached.
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit || (self.bytes >= self.bytes_max && !self.rows.is_empty())
+    }
+
+    fn take(&mut self, row: Row) {
+        self.bytes += row.bytes();
+        self.rows.push(row);
+    }
 }
 
 impl Rows<'_> {
@@ -292,7 +334,7 @@ impl Rows<'_> {
     }
 
     fn forward(&mut self, low: Bound<Vec<u8>>, high: Vec<u8>) -> Result<(), StoreError> {
-        if self.found.len() >= self.limit {
+        if self.found.is_full() {
             return Ok(());
         }
         if matches!(&low, Bound::Included(low) | Bound::Excluded(low) if *low >= high) {
@@ -301,8 +343,8 @@ impl Rows<'_> {
         let snapshot = &self.view.snapshot;
         for item in snapshot.range(&self.view.keyspaces.rows, (low, Bound::Excluded(high))) {
             let (key, value) = item.into_inner().map_err(unavailable)?;
-            self.found.push(decode_row(&key, &value)?);
-            if self.found.len() >= self.limit {
+            self.found.take(decode_row(&key, &value)?);
+            if self.found.is_full() {
                 break;
             }
         }
@@ -310,12 +352,14 @@ impl Rows<'_> {
     }
 
     /// Reads backwards, a group of ties at a time. Where more rows tie than still fit, only the first of them are
-    /// wanted, and they are read forwards: so no more than the limit is ever held.
+    /// wanted, and they are read forwards: so no more than the bounds is ever held.
     fn backward(&mut self, times: Times) -> Result<(), StoreError> {
         let range = self.time(times.newest).to_vec()..behind(&self.time(times.oldest));
         let mut items = self.view.snapshot.range(&self.view.keyspaces.rows, range);
         let mut ties: Vec<(Slice, Slice)> = Vec::new();
-        while self.found.len() < self.limit {
+        // As stored they take less than printed: more of them do not fit for certain.
+        let mut ties_bytes = 0;
+        while !self.found.is_full() {
             let Some(item) = items.next_back() else {
                 return self.take_ties(&mut ties);
             };
@@ -323,9 +367,15 @@ impl Rows<'_> {
             let same_time = ties.first().is_some_and(|(tie, _)| tie[..TIME_BYTES] == key[..TIME_BYTES]);
             if !same_time {
                 self.take_ties(&mut ties)?;
+                ties_bytes = 0;
+                if self.found.is_full() {
+                    return Ok(());
+                }
             }
+            ties_bytes += value.len();
             ties.push((key, value));
-            if self.found.len() + ties.len() > self.limit {
+            let too_many = self.found.rows.len() + ties.len() > self.found.limit;
+            if too_many || (ties.len() > 1 && self.found.bytes + ties_bytes > self.found.bytes_max) {
                 let prefix = self.time(row_time(&ties[0].0)?);
                 return self.forward(Bound::Included(prefix.to_vec()), behind(&prefix));
             }
@@ -335,7 +385,7 @@ impl Rows<'_> {
 
     fn take_ties(&mut self, ties: &mut Vec<(Slice, Slice)>) -> Result<(), StoreError> {
         for (key, value) in ties.drain(..).rev() {
-            self.found.push(decode_row(&key, &value)?);
+            self.found.take(decode_row(&key, &value)?);
         }
         Ok(())
     }

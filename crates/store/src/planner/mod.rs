@@ -7,7 +7,7 @@ mod cursor;
 mod filter;
 mod walk;
 
-use domain::limits::EXAMINED_RECORDS_MAX;
+use domain::limits::{EXAMINED_RECORDS_MAX, PAGE_BYTES_MAX};
 use domain::{ChannelId, ChannelProfile, Timestamp};
 
 use self::cursor::{NotACursor, Place};
@@ -89,6 +89,16 @@ pub enum ReadError {
         /// Records that were examined.
         examined: u64,
     },
+    /// The page would take more bytes than it may. None of it is answered: who goes on by offset would miss what is left out.
+    #[error(
+        "the first {fitting} records of the page are as many as fit into {bytes_max} bytes: ask for fewer"
+    )]
+    PageTooLarge {
+        /// Records from where the page begins that are not too many.
+        fitting: usize,
+        /// Bytes that a page may take.
+        bytes_max: usize,
+    },
 }
 
 impl From<NotACursor> for ReadError {
@@ -107,9 +117,22 @@ const EXAMINED_PER_CALL: usize = 2_048;
 /// there is short, possibly empty, and goes on with [`Page::next`].
 ///
 /// # Errors
-/// [`ReadError`]: the store failed, or the query's start is not one.
+/// [`ReadError`]: the store failed, the query's start is not one, or its page would be larger than [`PAGE_BYTES_MAX`].
 pub async fn read(store: &dyn Store, query: &Query, key: &CursorKey) -> Result<Page, ReadError> {
-    read_examining(store, query, key, EXAMINED_RECORDS_MAX).await
+    read_within(store, query, key, PAGE_BYTES_MAX).await
+}
+
+/// [`read`] with another bound of the bytes of a page ([`Row::bytes`]).
+///
+/// # Errors
+/// As for [`read`].
+pub async fn read_within(
+    store: &dyn Store,
+    query: &Query,
+    key: &CursorKey,
+    bytes_max: usize,
+) -> Result<Page, ReadError> {
+    read_bounded(store, query, key, Bounds { examined_max: EXAMINED_RECORDS_MAX, bytes_max }).await
 }
 
 /// [`read`] with another bound of examined records, at least 1.
@@ -122,16 +145,33 @@ pub async fn read_examining(
     key: &CursorKey,
     examined_max: u64,
 ) -> Result<Page, ReadError> {
+    let examined_max = examined_max.max(1);
+    read_bounded(store, query, key, Bounds { examined_max, bytes_max: PAGE_BYTES_MAX }).await
+}
+
+/// What one page may cost.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    examined_max: u64,
+    bytes_max: usize,
+}
+
+async fn read_bounded(
+    store: &dyn Store,
+    query: &Query,
+    key: &CursorKey,
+    bounds: Bounds,
+) -> Result<Page, ReadError> {
     let begin = match &query.start {
         Start::Offset(offset) => Begin::Offset(*offset),
         Start::Cursor(text) => Begin::Behind(key.open(query, text)?),
     };
     let range = query.range.not_before(query.cut_off);
-    let reading = Reading { store, query, range, key };
+    let reading = Reading { store, query, range, key, bounds };
     match (begin, query.filter.is_empty()) {
         (Begin::Offset(offset), true) => reading.at_offset(offset).await,
         (Begin::Behind(place), true) => reading.behind(place).await,
-        (begin, false) => reading.filtered(begin, examined_max.max(1)).await,
+        (begin, false) => reading.filtered(begin).await,
     }
 }
 
@@ -147,9 +187,32 @@ struct Reading<'a> {
     /// What of the query's range has not expired.
     range: TimeRange,
     key: &'a CursorKey,
+    bounds: Bounds,
+}
+
+/// The rows of a page, as they are found.
+struct PageRows {
+    rows: Vec<Row>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl PageRows {
+    fn take(&mut self, row: Row) -> Result<(), ReadError> {
+        self.bytes += row.bytes();
+        if self.bytes > self.bytes_max {
+            return Err(ReadError::PageTooLarge { fitting: self.rows.len(), bytes_max: self.bytes_max });
+        }
+        self.rows.push(row);
+        Ok(())
+    }
 }
 
 impl Reading<'_> {
+    fn no_rows(&self) -> PageRows {
+        PageRows { rows: Vec::new(), bytes: 0, bytes_max: self.bounds.bytes_max }
+    }
+
     async fn at_offset(&self, offset: u64) -> Result<Page, ReadError> {
         let range = self.range;
         if offset == 0 {
@@ -217,15 +280,16 @@ impl Reading<'_> {
         for _ in 0..seek.skip {
             walk.next().await?;
         }
-        let mut rows = Vec::with_capacity(self.query.limit);
+        let mut page = self.no_rows();
         let mut more = false;
         while let Some(row) = walk.next().await? {
-            if rows.len() == self.query.limit {
+            if page.rows.len() == self.query.limit {
                 more = true;
                 break;
             }
-            rows.push(row);
+            page.take(row)?;
         }
+        let rows = page.rows;
         let before = offset + rows.len() as u64;
         let next = match rows.last() {
             Some(last) if more => {
@@ -238,24 +302,24 @@ impl Reading<'_> {
     }
 
     /// Examines rows until the page is full and there is one more. The first page goes on to the bound, for its total.
-    async fn filtered(&self, begin: Begin, examined_max: u64) -> Result<Page, ReadError> {
+    async fn filtered(&self, begin: Begin) -> Result<Page, ReadError> {
         let limit = self.query.limit;
         let (offset, skip, after, known_total) = match begin {
             Begin::Offset(offset) => (offset, offset, None, None),
             Begin::Behind(place) => (place.before, 0, Some(place.after), place.total),
         };
         let mut walk = Walk::new(self.store, self.query, self.range, after, EXAMINED_PER_CALL);
-        let mut rows: Vec<Row> = Vec::new();
+        let mut page = self.no_rows();
         let (mut found, mut examined, mut more) = (0, 0, false);
         // The row examined last, where that is not the last one on the page.
         let mut passed = None;
-        while examined < examined_max {
+        while examined < self.bounds.examined_max {
             let Some(row) = walk.next().await? else { break };
             examined += 1;
             let matches = self.query.filter.matches(&row);
             found += u64::from(matches);
-            if matches && found > skip && rows.len() < limit {
-                rows.push(row);
+            if matches && found > skip && page.rows.len() < limit {
+                page.take(row)?;
                 passed = None;
                 continue;
             }
@@ -265,6 +329,7 @@ impl Reading<'_> {
                 break;
             }
         }
+        let rows = page.rows;
         // The row behind the last one examined decides whether that was the end.
         let stopped = examined > 0 && walk.next().await?.is_some();
         if stopped && skip > 0 && found <= skip {

@@ -1,14 +1,17 @@
 //! A walk along a channel's rows in order of time: bucket after bucket, the shards of each merged.
 //!
 //! It asks for a little first and for more as it goes, several blocks in one call, and never holds more than a few
-//! times what is wanted.
+//! times what is wanted, nor, of large rows, much more than [`HELD_BYTES_MAX`].
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
+use domain::limits::SHARDS;
 use domain::{ChannelId, ChannelProfile};
 
-use crate::contract::{Block, BlockScan, Direction, Row, RowKey, Store, StoreError, TimeRange, shard_of};
+use crate::contract::{
+    Block, BlockScan, Direction, Row, RowKey, Scanned, Store, StoreError, TimeRange, shard_of,
+};
 
 use super::Query;
 
@@ -20,6 +23,12 @@ const BLOCKS_MAX: usize = 1_024;
 const BUCKETS_AHEAD_MAX: usize = 64;
 /// Rows asked of a block at least: a call costs more than a few rows too many.
 const ROWS_PER_SCAN_MIN: usize = 4;
+
+/// Bytes of rows that are read ahead.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// Bytes of rows of one block that are read ahead: there may be a block of each shard at the front, and each has to have a row
+/// before the first of them is known.
+const BLOCK_BYTES_MAX: usize = HELD_BYTES_MAX / SHARDS as usize;
 
 /// Rows of a channel, in order.
 pub(super) struct Walk<'a> {
@@ -34,6 +43,8 @@ pub(super) struct Walk<'a> {
     /// Rows wanted of one call.
     wanted: usize,
     buckets: VecDeque<Bucket>,
+    /// Bytes of the rows in there.
+    held_bytes: usize,
     /// Buckets to ask for in the next call.
     ahead: usize,
     /// Where the index goes on; `None` at its end.
@@ -80,6 +91,7 @@ impl<'a> Walk<'a> {
             after,
             wanted: wanted.max(1),
             buckets: VecDeque::new(),
+            held_bytes: 0,
             ahead: 1,
             index: Some(Index { after: None, limit: BLOCKS_FIRST }),
         }
@@ -97,6 +109,7 @@ impl<'a> Walk<'a> {
                 Some(bucket) if bucket.shards.iter().any(Shard::wants_rows) => self.load_rows().await?,
                 Some(bucket) => {
                     if let Some(row) = bucket.take_first(self.direction) {
+                        self.held_bytes -= row.bytes();
                         return Ok(Some(row));
                     }
                     self.buckets.pop_front();
@@ -148,17 +161,20 @@ impl<'a> Walk<'a> {
                 direction: self.direction,
                 after: shard.after.clone(),
                 limit,
+                bytes_max: BLOCK_BYTES_MAX,
             })
             .collect();
-        let answers = self.store.rows(self.channel, self.profile, scans).await?;
+        let room = HELD_BYTES_MAX.saturating_sub(self.held_bytes);
+        let answers = self.store.rows(self.channel, self.profile, scans, room).await?;
         if answers.len() != shards.len() {
             return Err(StoreError::Damaged("the store answered another number of scans than asked".into()));
         }
-        for (shard, rows) in shards.iter_mut().zip(answers) {
-            shard.exhausted = rows.len() < limit;
-            if !shard.exhausted {
-                shard.after = rows.last().map(Row::key);
+        for (shard, Scanned { rows, more }) in shards.iter_mut().zip(answers) {
+            shard.exhausted = !more;
+            if let Some(last) = rows.last().filter(|_| more) {
+                shard.after = Some(last.key());
             }
+            self.held_bytes += rows.iter().map(Row::bytes).sum::<usize>();
             shard.rows = rows.into();
         }
         Ok(())

@@ -72,9 +72,11 @@ pub(super) async fn all_rows(
                 direction,
                 after: None,
                 limit: usize::MAX,
+                bytes_max: usize::MAX,
             });
-            let found = store.rows(channel, profile, scans.collect()).await.expect("rows can be read");
-            let mut bucket_rows: Vec<Row> = found.into_iter().flatten().collect();
+            let found =
+                store.rows(channel, profile, scans.collect(), usize::MAX).await.expect("rows can be read");
+            let mut bucket_rows: Vec<Row> = found.into_iter().flat_map(|scanned| scanned.rows).collect();
             sort(&mut bucket_rows, direction);
             rows.append(&mut bucket_rows);
         }

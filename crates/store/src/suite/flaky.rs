@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::contract::{
-    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Row, Store, StoreError, TimeCount,
+    Block, BlockScan, CountLevel, Direction, Expired, PurgeTarget, Scanned, Store, StoreError, TimeCount,
     TimeRange, WriteBatch,
 };
 
@@ -135,8 +135,9 @@ impl Store for Flaky {
         channel: ChannelId,
         profile: ChannelProfile,
         scans: Vec<BlockScan>,
-    ) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.store.rows(channel, profile, scans).await
+        bytes_max: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.store.rows(channel, profile, scans, bytes_max).await
     }
 
     async fn times(

@@ -37,14 +37,14 @@ fn varied_rows() -> Vec<WriteRow> {
 }
 
 fn scan(block: Block, direction: Direction, limit: usize) -> BlockScan {
-    BlockScan { block, range: TimeRange::ALL, direction, after: None, limit }
+    BlockScan { block, range: TimeRange::ALL, direction, after: None, limit, bytes_max: usize::MAX }
 }
 
 async fn one_scan(store: &dyn Store, scan: BlockScan) -> Vec<Row> {
-    let mut answers =
-        store.rows(channel(1), BucketWidth::Hour.into(), vec![scan]).await.expect("rows can be read");
+    let answers = store.rows(channel(1), BucketWidth::Hour.into(), vec![scan], usize::MAX).await;
+    let mut answers = answers.expect("rows can be read");
     assert_eq!(answers.len(), 1, "a scan has an answer");
-    answers.remove(0)
+    answers.remove(0).rows
 }
 
 /// A block's rows come by time in the direction, ties upwards, within the range and the limit.
@@ -65,6 +65,50 @@ pub async fn rows_come_in_order(home: &mut dyn Home) {
             let within: Vec<Row> =
                 expected.iter().filter(|row| range.contains(row.record.time)).cloned().collect();
             assert_eq!(found, within, "{direction:?}, {range:?}");
+        }
+    }
+}
+
+/// A text of a record.
+fn text_row(publisher: u8, nanos: i64, name: &str, bytes: usize) -> WriteRow {
+    let mut row = number_row(channel(1), thing(publisher), nanos, 0.0);
+    row.row.record.name = name.to_owned();
+    row.row.record.value = Some(Value::Text("x".repeat(bytes)));
+    row
+}
+
+/// Of large rows a call answers as many as its bytes allow, one at least, and says that there are more; what goes on behind them
+/// misses none and repeats none.
+pub async fn large_rows_are_read_in_parts(home: &mut dyn Home) {
+    let store = home.open().await;
+    // Some times have one row, some many; each row takes a little more than 10,000 bytes.
+    let row = |n: i64| text_row(1, n / 7 * 3, &format!("n{:02}", n % 7), 10_000);
+    append(&*store, (0..40).map(row).chain((100..110).map(|n| text_row(1, n, "n", 10_000)))).await;
+    let block = Block::of(BucketWidth::Hour, Timestamp::from_nanos(5), thing(1));
+    for direction in BOTH {
+        let expected = one_scan(&*store, scan(block, direction, 1_000)).await;
+        assert_eq!(expected.len(), 50);
+        for (limit, bytes_max) in [(1_000, 0), (1_000, 10_000), (1_000, 35_000), (3, 1 << 20), (4, 25_000)] {
+            let mut walked: Vec<Row> = Vec::new();
+            loop {
+                let after = walked.last().map(Row::key);
+                let scan = BlockScan { after, bytes_max, ..scan(block, direction, limit) };
+                let answers =
+                    store.rows(channel(1), BucketWidth::Hour.into(), vec![scan.clone(), scan], 0).await;
+                let answers = answers.expect("rows can be read");
+                let bytes: usize = answers[0].rows.iter().map(Row::bytes).sum();
+                assert!(bytes < bytes_max + 11_000, "{bytes} of {bytes_max}");
+                assert!(answers[0].rows.len() <= limit);
+                if !answers[0].rows.is_empty() && answers[1].rows.is_empty() {
+                    assert!(answers[1].more, "it was not begun");
+                }
+                walked.extend(answers[0].rows.iter().cloned());
+                if !answers[0].more {
+                    break;
+                }
+                assert!(!answers[0].rows.is_empty(), "there is always one, if there is any");
+            }
+            assert_eq!(walked, expected, "{direction:?}, {limit}, {bytes_max}");
         }
     }
 }

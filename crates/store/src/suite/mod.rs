@@ -41,13 +41,13 @@ macro_rules! contract_tests {
             use super::*;
 
             $crate::contract_tests!(@laws $home,
-                laws: rows_come_in_order, a_scan_goes_on_behind_any_row, the_later_reception_wins,
+                laws: rows_come_in_order, large_rows_are_read_in_parts, a_scan_goes_on_behind_any_row, the_later_reception_wins,
                 a_batch_resolves_its_own_repetitions, another_kind_leaves_nothing_of_the_old,
                 replays_count_nothing, counts_hold_at_the_ends_of_time, blocks_are_listed_in_whole_buckets,
                 positions_and_rows_survive, a_purged_channel_is_gone_for_ever,
                 a_purged_publisher_is_gone_for_ever, purges_and_appends_may_race);
             $crate::contract_tests!(@laws $home,
-                pages: an_offset_is_exact_within_a_second, a_cursor_is_stable_while_rows_come, a_cursor_belongs_to_its_query,
+                pages: a_page_is_bounded_in_bytes, an_offset_is_exact_within_a_second, a_cursor_is_stable_while_rows_come, a_cursor_belongs_to_its_query,
                 a_filter_examines_no_more_than_it_may, many_ties_are_read_in_order,
                 a_part_of_a_second_is_counted_exactly);
             $crate::contract_tests!(@laws $home,

@@ -1,13 +1,13 @@
 //! What the planner promises over any [`Store`], one test each.
 
-use domain::{ChannelProfile, Timestamp};
+use domain::{ChannelProfile, Timestamp, Value};
 
 use super::Home;
 use super::fixtures::{append, channel, number_row, thing};
 use crate::contract::{Direction, Row, Store, TimeRange};
 use crate::planner::{
     Comparator, CursorKey, Filter, NumberFilter, Page, Query, ReadError, Start, TotalRelation, read,
-    read_examining,
+    read_examining, read_within,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -40,6 +40,54 @@ fn numbers_over(number: f64) -> Filter {
 
 fn seconds(rows: &[Row]) -> Vec<i64> {
     rows.iter().map(|row| row.record.time.as_nanos() / SECOND).collect()
+}
+
+/// A page whose rows would take too many bytes is refused, and says how many fit; as many are a page, from wherever it begins, with
+/// a filter and without. What a filter passes by takes no room.
+pub async fn a_page_is_bounded_in_bytes(home: &mut dyn Home) {
+    let store = home.open().await;
+    let text = |n: i64| {
+        let mut row = number_row(channel(1), thing((n % 5) as u8), n * SECOND, 0.0);
+        row.row.record.value = Some(Value::Text("x".repeat(100_000)));
+        row
+    };
+    append(&*store, (0..60).map(text)).await;
+    append(&*store, (60..90).map(|n| number_row(channel(1), thing(1), n * SECOND, 1.0))).await;
+    let texts = Filter { text: Some("x".repeat(100_000)), ..Filter::default() };
+    let numbers = numbers_over(0.0);
+    for direction in [Direction::Descending, Direction::Ascending] {
+        let asked = |filter: &Filter, limit| Query { direction, filter: filter.clone(), ..query(limit) };
+        let within = async |query: Query| read_within(&*store, &query, &key(), 1_050_000).await;
+        // Ten of the texts fit, eleven do not.
+        let fits = within(asked(&texts, 10)).await.expect("it is small enough");
+        assert_eq!((fits.rows.len(), fits.total), (10, 60));
+        let refused = within(asked(&texts, 11)).await;
+        let wanted = ReadError::PageTooLarge { fitting: 10, bytes_max: 1_050_000 };
+        assert_eq!(refused.expect_err("it is too large").to_string(), wanted.to_string());
+        let at = |limit| Query { start: Start::Offset(20), range: TimeRange::ALL, ..asked(&texts, limit) };
+        within(at(10)).await.expect("it is small enough");
+        assert!(matches!(within(at(11)).await, Err(ReadError::PageTooLarge { fitting: 10, .. })));
+        let all = within(asked(&numbers, 1_000)).await.expect("numbers are small");
+        assert_eq!((all.rows.len(), all.total), (30, 30));
+        let to = Timestamp::from_nanos(60 * SECOND);
+        let range = TimeRange { from: Timestamp::MIN, to: Some(to) };
+        let unfiltered = |limit| Query { range, ..asked(&Filter::default(), limit) };
+        within(unfiltered(10)).await.expect("it is small enough");
+        assert!(matches!(within(unfiltered(11)).await, Err(ReadError::PageTooLarge { fitting: 10, .. })));
+        // Page after page, by offset and by cursor, nothing is missed.
+        let whole = page(&*store, unfiltered(1_000)).await.rows;
+        assert_eq!(whole.len(), 60);
+        let (mut walked, mut start) = (Vec::new(), Start::Offset(0));
+        loop {
+            let page = within(Query { start, ..unfiltered(9) }).await.expect("it is small enough");
+            walked.extend(page.rows);
+            match page.next {
+                Some(next) => start = Start::Cursor(next),
+                None => break,
+            }
+        }
+        assert_eq!(walked, whole, "{direction:?}");
+    }
 }
 
 /// Many rows within one second, and many of one time, are paged by offset like any others.

@@ -292,10 +292,16 @@ async fn every_text_and_number_survives() {
     store.append(batch(rows.clone())).await.unwrap();
     let block = thalweg_store::Block::of(BucketWidth::Hour, domain::Timestamp::from_nanos(7), thing(1));
     for direction in [Direction::Ascending, Direction::Descending] {
-        let scan =
-            thalweg_store::BlockScan { block, range: TimeRange::ALL, direction, after: None, limit: 100 };
-        let found = store.rows(channel(1), BucketWidth::Hour.into(), vec![scan]).await.unwrap();
+        let scan = thalweg_store::BlockScan {
+            block,
+            range: TimeRange::ALL,
+            direction,
+            after: None,
+            limit: 100,
+            bytes_max: usize::MAX,
+        };
+        let found = store.rows(channel(1), BucketWidth::Hour.into(), vec![scan], usize::MAX).await.unwrap();
         let expected: Vec<_> = rows.iter().map(|row| row.row.clone()).collect();
-        assert_eq!(found[0], expected, "{direction:?}");
+        assert_eq!(found[0].rows, expected, "{direction:?}");
     }
 }
