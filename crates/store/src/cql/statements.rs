@@ -265,8 +265,8 @@ where
             PagingStateResponse::NoMorePages => return Ok(false),
         }
         // A page may be empty.
-        if rows > 0 {
-            let fitting = left / (bytes / rows).max(1);
+        if let Some(mean) = bytes.checked_div(rows) {
+            let fitting = left / mean.max(1);
             statement
                 .set_page_size(i32::try_from(fitting).unwrap_or(i32::MAX).clamp(FIRST_PAGE_ROWS, PAGE_ROWS));
         }
