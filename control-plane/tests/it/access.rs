@@ -29,7 +29,7 @@ async fn a_key_opens_the_channels_its_thing_is_connected_to() {
     for body in [json!({}), json!({"token": 5}), json!([])] {
         world.post(&path(&channel), "", body).await.refused(400);
     }
-    world.post(&path("not-a-uuid"), "", json!({"token": key})).await.refused(404);
+    world.post(&path("not-a-uuid"), "", json!({"token": key})).await.refused(403);
 }
 
 #[tokio::test]

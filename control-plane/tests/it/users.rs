@@ -131,7 +131,7 @@ async fn users_are_seen_by_themselves_and_admins() {
         "limit=-1",
         "offset=-1",
         "offset=99999999999999999999",
-        "order=name",
+        "order=age",
         "dir=up",
         "metadata=x",
     ] {

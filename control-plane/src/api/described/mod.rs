@@ -47,6 +47,12 @@ fn of_user(id: &str, tag: &str, summary: &str) -> Operation {
 
 /// What a list takes whose entities are called by this field.
 fn listed(operation: Operation, name_field: &str) -> Operation {
+    let by = "By what; without it, or empty: by creation.";
+    let order = match name_field {
+        "name" => word(by, ["name", "id", ""]),
+        // Users have no name but their email.
+        _ => word(by, [name_field, "name", "id", ""]),
+    };
     let part = format!("A part of the {name_field}, in any case; empty, there is no filter.");
     paged(operation)
         .takes(query(
@@ -58,7 +64,7 @@ fn listed(operation: Operation, name_field: &str) -> Operation {
             "What the metadata of an entity has to contain, as `@>` of PostgreSQL has it: at most 32 values.",
             any_object("A part of the metadata."),
         ))
-        .takes(query("order", word("By what; without it, or empty: by creation.", [name_field, "id", ""])))
+        .takes(query("order", order))
         .takes(query("dir", word(DIR, ["asc", "desc", ""])))
 }
 
