@@ -236,8 +236,9 @@ impl Slice<'_> {
         values: impl SerializeRow,
         found: &mut Found,
     ) -> Result<bool, StoreError> {
+        let limit = found.left();
         let take = |stored: row::Stored| Ok(found.take(row::decode(stored)?));
-        each_until_full(&self.inner.session, statement, values, take).await
+        each_until_full(&self.inner.session, statement, values, limit, take).await
     }
 }
 

@@ -233,10 +233,14 @@ where
 
 /// Gives the rows of an answer to `take`, page after page, until it says that they are enough. It says, too, how many bytes it has
 /// taken, and how many more it would take: pages are as large as that allows.
+///
+/// `limit` is the statement's own. Every page is smaller: Cassandra answers a page that could hold all of a statement's rows from
+/// their beginning, wherever the page before ended.
 pub(super) async fn each_until_full<R>(
     session: &Session,
     statement: &PreparedStatement,
     values: impl SerializeRow,
+    limit: usize,
     mut take: impl FnMut(R) -> Result<Room, StoreError>,
 ) -> Result<bool, StoreError>
 where
@@ -266,9 +270,9 @@ where
         }
         // A page may be empty.
         if let Some(mean) = bytes.checked_div(rows) {
-            let fitting = left / mean.max(1);
-            statement
-                .set_page_size(i32::try_from(fitting).unwrap_or(i32::MAX).clamp(FIRST_PAGE_ROWS, PAGE_ROWS));
+            let fitting = (left / mean.max(1)).min(limit.saturating_sub(1));
+            let fitting = i32::try_from(fitting).unwrap_or(i32::MAX);
+            statement.set_page_size(fitting.clamp(1, PAGE_ROWS));
         }
     }
 }
