@@ -1,6 +1,7 @@
 //! Endpoints of webhooks for tests: what they do with what comes, and what came.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::{Thing, User, eventually};
 
@@ -36,11 +37,34 @@ pub(crate) struct Received {
     pub(crate) taken: bool,
 }
 
+impl Received {
+    /// The values of its records.
+    pub(crate) fn values(&self) -> Vec<i64> {
+        let records = self.body.get("messages").unwrap_or(&self.body).as_array().unwrap();
+        let value =
+            |record: &Value| record.get("value").or(record.get("v")).unwrap().as_f64().unwrap() as i64;
+        records.iter().map(value).collect()
+    }
+}
+
 /// A server of endpoints: each path has a mood of its own.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     pub(crate) base: String,
+    address: SocketAddr,
     state: Arc<Inner>,
+    serving: Arc<Mutex<Option<Serving>>>,
+}
+
+/// Endpoints that are served, until it is dropped. Its connections end with its runtime.
+struct Serving(Option<Runtime>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -51,12 +75,23 @@ struct Inner {
 
 impl Receiver {
     pub(crate) async fn start() -> Self {
-        let state = Arc::new(Inner::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(receive).with_state(Arc::clone(&state));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { base, state }
+        let (state, listener) = (Arc::new(Inner::default()), TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        let serving = Arc::new(Mutex::new(Some(serve(listener, &state))));
+        Self { base: format!("http://{address}"), address, state, serving }
+    }
+
+    /// Nobody listens there any more, and all connections end.
+    pub(crate) fn goes_down(&self) {
+        self.serving.lock().unwrap().take();
+    }
+
+    /// It is back where it was.
+    pub(crate) async fn comes_up(&self) {
+        // The one before closes its socket when its threads come to it.
+        let listener =
+            eventually(async || TcpListener::bind(self.address).map_err(|error| error.to_string())).await;
+        *self.serving.lock().unwrap() = Some(serve(listener, &self.state));
     }
 
     pub(crate) fn is(&self, path: &str, mood: Mood) {
@@ -71,8 +106,19 @@ impl Receiver {
     /// The values of the records that an endpoint took, in the order it took them.
     pub(crate) fn values(&self, path: &str) -> Vec<i64> {
         let taken = self.received(path).into_iter().filter(|received| received.taken);
-        taken.flat_map(|received| values(&received.body)).collect()
+        taken.flat_map(|received| received.values()).collect()
     }
+}
+
+fn serve(listener: TcpListener, state: &Arc<Inner>) -> Serving {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let router = Router::new().fallback(receive).with_state(Arc::clone(state));
+    listener.set_nonblocking(true).unwrap();
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        axum::serve(listener, router).await
+    });
+    Serving(Some(runtime))
 }
 
 async fn receive(State(inner): State<Arc<Inner>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
@@ -90,12 +136,6 @@ async fn receive(State(inner): State<Arc<Inner>>, uri: Uri, headers: HeaderMap, 
         Mood::Redirects => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
         Mood::Hangs => std::future::pending().await,
     }
-}
-
-fn values(body: &Value) -> Vec<i64> {
-    let records = body.get("messages").unwrap_or(body).as_array().unwrap();
-    let value = |record: &Value| record.get("value").or(record.get("v")).unwrap().as_f64().unwrap() as i64;
-    records.iter().map(value).collect()
 }
 
 /// A webhook of a thing; its path in the API.

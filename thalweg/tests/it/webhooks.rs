@@ -110,7 +110,10 @@ async fn what_endpoints_fail_to_take_comes_again_in_order_and_nothing_is_lost() 
         ("/404", Mood::Answers(404)),
         ("/well", Mood::Takes),
     ];
-    let mut webhooks = BTreeMap::new();
+    let down = Receiver::start().await;
+    let down_path = webhook(&user, &thing, &format!("{}/down", down.base), "json").await;
+    down.goes_down();
+    let mut webhooks = BTreeMap::from([("/down", down_path)]);
     for (path, mood) in moods {
         receiver.is(path, mood);
         let url = format!("{}{path}", receiver.base);
@@ -120,7 +123,7 @@ async fn what_endpoints_fail_to_take_comes_again_in_order_and_nothing_is_lost() 
         publish(&thing, value).await;
     }
     until_taken(&receiver, "/well", 30).await;
-    for path in ["/500", "/429", "/302", "/404"] {
+    for path in ["/down", "/500", "/429", "/302", "/404"] {
         eventually(async || {
             let view = get(&user, &webhooks[path]).await;
             let kept = view["counters"]["pending"].as_i64().unwrap() > 0 && view["status"] == "failing";
@@ -129,6 +132,7 @@ async fn what_endpoints_fail_to_take_comes_again_in_order_and_nothing_is_lost() 
         .await;
     }
     let asked_at = Instant::now();
+    down.comes_up().await;
     for (path, _) in moods {
         receiver.is(path, Mood::Takes);
     }
@@ -141,6 +145,8 @@ async fn what_endpoints_fail_to_take_comes_again_in_order_and_nothing_is_lost() 
             assert!(is_in_order(&receiver.values(path)), "{path}: {:?}", receiver.values(path));
         }
     }
+    until_taken(&down, "/down", 40).await;
+    assert!(is_in_order(&down.values("/down")), "{:?}", down.values("/down"));
     assert!(receiver.received("/elsewhere").is_empty(), "a redirect was followed");
     // Nothing came to the one that asked to be left alone before its time.
     let limited = receiver.received("/429");

@@ -12,6 +12,7 @@ mod raw;
 #[path = "../it/receiver.rs"]
 mod receiver;
 
+mod bad_endpoints;
 mod crowd;
 mod dead_endpoints;
 mod kills;
