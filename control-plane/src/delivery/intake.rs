@@ -114,6 +114,8 @@ impl Intake {
                 () = shutdown.cancelled() => return,
                 Some(ended) = self.tries.join_next(), if !self.tries.is_empty() => {
                     self.ended(ended);
+                    // Looking around costs more than an end: what is about to end is looked at together.
+                    tokio::task::yield_now().await;
                     while let Some(ended) = self.tries.try_join_next() {
                         self.ended(ended);
                     }

@@ -91,10 +91,12 @@ impl Client {
         timeout: Duration,
     ) -> Result<Answer, PostError> {
         let deadline = Instant::now() + timeout;
-        let slot = timeout_at(deadline, self.slots.enter(target.origin())).await;
-        let _slot = slot.map_err(|_| PostError::TimedOut)?;
-        let request = self.http.request(request(target, headers, body));
-        let response = timeout_at(deadline, request).await.map_err(|_| PostError::TimedOut)?;
+        // One timer for all of it: most tries have none of their own to wait for.
+        let asked = async {
+            let slot = self.slots.enter(target.shared_origin()).await;
+            (slot, self.http.request(request(target, headers, body)).await)
+        };
+        let (_slot, response) = timeout_at(deadline, asked).await.map_err(|_| PostError::TimedOut)?;
         let response: Response<Incoming> = response.map_err(failure)?;
         Ok(Answer::read(response, deadline).await)
     }

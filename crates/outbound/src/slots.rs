@@ -13,7 +13,9 @@ pub(crate) const REQUESTS_PER_HOST_MAX: usize = 128;
 
 /// The hosts that are asked now.
 #[derive(Debug, Default)]
-pub(crate) struct Slots(Mutex<HashMap<String, Arc<Semaphore>>>);
+pub(crate) struct Slots(Mutex<Hosts>);
+
+type Hosts = HashMap<Arc<str>, Arc<Semaphore>>;
 
 /// The right to ask a host, until it is dropped.
 #[derive(Debug)]
@@ -26,24 +28,24 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 struct Place {
     slots: Arc<Slots>,
-    host: String,
+    host: Arc<str>,
 }
 
 impl Slots {
     /// Waits until the host may be asked.
-    pub(crate) async fn enter(self: &Arc<Self>, host: &str) -> Slot {
+    pub(crate) async fn enter(self: &Arc<Self>, host: &Arc<str>) -> Slot {
         let semaphore = {
             let mut hosts = self.lock();
             let new = || Arc::new(Semaphore::new(REQUESTS_PER_HOST_MAX));
-            Arc::clone(hosts.entry(host.to_owned()).or_insert_with(new))
+            Arc::clone(hosts.entry(Arc::clone(host)).or_insert_with(new))
         };
         // Dropped behind the semaphore's clone, whichever way this ends.
-        let place = Place { slots: Arc::clone(self), host: host.to_owned() };
+        let place = Place { slots: Arc::clone(self), host: Arc::clone(host) };
         let permit = semaphore.acquire_owned().await.expect("nobody closes it");
         Slot { _permit: permit, _place: place }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Semaphore>>> {
+    fn lock(&self) -> MutexGuard<'_, Hosts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,21 +70,22 @@ mod tests {
     #[tokio::test]
     async fn a_host_has_so_many_slots_and_no_entry_when_nobody_asks_it() {
         let slots = Arc::new(Slots::default());
+        let [a, b] = ["https://a.example", "https://b.example"].map(Arc::<str>::from);
         let mut taken = Vec::new();
         for _ in 0..REQUESTS_PER_HOST_MAX {
-            taken.push(slots.enter("https://a.example").await);
+            taken.push(slots.enter(&a).await);
         }
         // A task that got so much at once would have to wait for anything.
         tokio::task::yield_now().await;
-        let mut waiting = Box::pin(slots.enter("https://a.example"));
+        let mut waiting = Box::pin(slots.enter(&a));
         assert!(waiting.as_mut().now_or_never().is_none(), "it has to wait");
         assert!(
-            pin!(slots.enter("https://b.example")).now_or_never().is_some(),
+            pin!(slots.enter(&b)).now_or_never().is_some(),
             "another host's are its own"
         );
         taken.pop();
         let got = waiting.await;
-        let given_up = Box::pin(slots.enter("https://a.example"));
+        let given_up = Box::pin(slots.enter(&a));
         drop((taken, got, given_up));
         assert!(slots.lock().is_empty(), "{:?}", slots.lock());
     }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::Uri;
 use url::{Host, Url};
@@ -19,7 +20,7 @@ const PRIVATE_DOMAINS: [&str; 5] = ["localhost", "localdomain", "local", "intern
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     uri: Uri,
-    origin: String,
+    origin: Arc<str>,
 }
 
 /// Why a URL is none that we ask. The text goes on from the name of the field that has it.
@@ -76,11 +77,15 @@ impl Target {
         check(&url, *guard)?;
         let url = without_root_dot(url)?;
         let uri: Uri = url.as_str().parse().map_err(|_| BadTarget::NotAUrl)?;
-        Ok(Self { uri, origin: url.origin().ascii_serialization() })
+        Ok(Self { uri, origin: url.origin().ascii_serialization().into() })
     }
 
     /// Scheme, host and port, which are no secret.
     pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub(crate) fn shared_origin(&self) -> &Arc<str> {
         &self.origin
     }
 
