@@ -79,10 +79,7 @@ mod tests {
         tokio::task::yield_now().await;
         let mut waiting = Box::pin(slots.enter(&a));
         assert!(waiting.as_mut().now_or_never().is_none(), "it has to wait");
-        assert!(
-            pin!(slots.enter(&b)).now_or_never().is_some(),
-            "another host's are its own"
-        );
+        assert!(pin!(slots.enter(&b)).now_or_never().is_some(), "another host's are its own");
         taken.pop();
         let got = waiting.await;
         let given_up = Box::pin(slots.enter(&a));
