@@ -290,10 +290,10 @@ fn description() -> ObjectBuilder {
     text("Up to 4 KiB.").max_length(Some(DESCRIPTION_BYTES_MAX)).pattern(Some("^[^\\u0000]*$"))
 }
 
-/// A UUID of version 4.
+/// A UUID of version 4, of the variant that has versions.
 fn new_id() -> ObjectBuilder {
     let hex = "[0-9a-fA-F]";
-    let pattern = format!("^{hex}{{8}}-{hex}{{4}}-4{hex}{{3}}-{hex}{{4}}-{hex}{{12}}$");
+    let pattern = format!("^{hex}{{8}}-{hex}{{4}}-4{hex}{{3}}-[89abAB]{hex}{{3}}-{hex}{{12}}$");
     or_null(text("A UUID of version 4; without it the server makes one.").pattern(Some(pattern)))
 }
 
