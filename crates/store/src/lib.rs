@@ -5,6 +5,7 @@
 mod contract;
 pub mod cql;
 pub mod embedded;
+mod found;
 mod message;
 pub mod planner;
 #[cfg(feature = "testing")]

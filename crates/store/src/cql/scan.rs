@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::statements::{Room, RowStatements, all, each_until_full};
 use super::{Inner, row};
-use crate::contract::{Block, BlockScan, Direction, Row, RowKey, Scanned, StoreError, TimeRange, shard_of};
+use crate::contract::{Block, BlockScan, Direction, RowKey, Scanned, StoreError, TimeRange, shard_of};
+use crate::found::Found;
 
 impl Inner {
     /// See [`Store::rows`](crate::Store::rows).
@@ -34,7 +35,7 @@ impl Inner {
             let mut found = Found::within(&scan);
             slice.scan(profile, &scan, &mut found).await?;
             bytes.fetch_add(found.bytes, Ordering::Relaxed);
-            Ok(Scanned { more: found.is_full(), rows: found.rows })
+            Ok(found.scanned())
         });
         scans.buffered(self.config.requests_in_flight_max.max(1)).try_collect().await
     }
@@ -97,36 +98,6 @@ struct Slice<'a> {
     block: Block,
 }
 
-/// The rows of a scan, and its bounds.
-struct Found {
-    rows: Vec<Row>,
-    bytes: usize,
-    limit: usize,
-    bytes_max: usize,
-}
-
-impl Found {
-    fn within(scan: &BlockScan) -> Self {
-        Self { rows: Vec::new(), bytes: 0, limit: scan.limit, bytes_max: scan.bytes_max }
-    }
-
-    /// Whether one of the bounds is reached.
-    fn is_full(&self) -> bool {
-        self.left() == 0 || (self.bytes >= self.bytes_max && !self.rows.is_empty())
-    }
-
-    fn left(&self) -> usize {
-        self.limit.saturating_sub(self.rows.len())
-    }
-
-    fn take(&mut self, row: Row) -> Room {
-        let taken = row.bytes();
-        self.bytes += taken;
-        self.rows.push(row);
-        Room { taken, left: self.bytes_max.saturating_sub(self.bytes) }
-    }
-}
-
 impl Slice<'_> {
     async fn scan(
         &self,
@@ -172,13 +143,8 @@ impl Slice<'_> {
 
     async fn oldest(&self, Times { oldest, newest }: Times, found: &mut Found) -> Result<(), StoreError> {
         // One more than wanted says whether the last ties are all there.
-        let mut backward = Found {
-            rows: Vec::new(),
-            bytes: 0,
-            limit: found.left().saturating_add(1),
-            bytes_max: found.bytes_max.saturating_sub(found.bytes),
-        };
-        let left = at_most(backward.limit);
+        let mut backward = Found::bounded(found.left().saturating_add(1), found.bytes_left());
+        let left = at_most(backward.left());
         let values = (self.channel, self.block.bucket, self.block.shard as i16, oldest, newest, left);
         let cut_by_bytes = self.read(&self.statements.oldest_rows, values, &mut backward).await?;
         let mut rows = backward.rows;
@@ -237,7 +203,11 @@ impl Slice<'_> {
         found: &mut Found,
     ) -> Result<bool, StoreError> {
         let limit = found.left();
-        let take = |stored: row::Stored| Ok(found.take(row::decode(stored)?));
+        let take = |stored: row::Stored| {
+            let before = found.bytes;
+            found.take(row::decode(stored)?);
+            Ok(Room { taken: found.bytes - before, left: found.bytes_left() })
+        };
         each_until_full(&self.inner.session, statement, values, limit, take).await
     }
 }

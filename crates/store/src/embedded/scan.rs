@@ -16,6 +16,7 @@ use super::{Keyspaces, unavailable};
 use crate::contract::{
     Block, BlockScan, CountLevel, Direction, PurgeTarget, Row, Scanned, StoreError, TimeCount, TimeRange,
 };
+use crate::found::Found;
 use crate::tally::{Tally, Wants};
 
 /// The store as it was at one moment: no batch is seen in part.
@@ -120,7 +121,7 @@ impl<'a> View<'a> {
             }
             let found = self.rows(channel, scan)?;
             bytes += found.bytes;
-            Ok(Scanned { more: found.is_full(), rows: found.rows })
+            Ok(found.scanned())
         };
         scans.iter().enumerate().map(scan).collect()
     }
@@ -229,9 +230,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// Rows to make room for before any is found: a scan's limit is what is wanted, not what there is.
-const ROWS_RESERVED_MAX: usize = 64;
-
 /// The last time within a range, if there is any.
 fn newest_of(range: TimeRange) -> Option<Timestamp> {
     let newest = match range.to {
@@ -272,35 +270,6 @@ struct Rows<'a> {
     channel: ChannelId,
     block: Block,
     found: Found,
-}
-
-/// The rows of a scan, and its bounds.
-struct Found {
-    rows: Vec<Row>,
-    bytes: usize,
-    limit: usize,
-    bytes_max: usize,
-}
-
-impl Found {
-    fn within(scan: &BlockScan) -> Self {
-        Self {
-            rows: Vec::with_capacity(scan.limit.min(ROWS_RESERVED_MAX)),
-            bytes: 0,
-            limit: scan.limit,
-            bytes_max: scan.bytes_max,
-        }
-    }
-
-    /// Whether one of the bounds is reached.
-    fn is_full(&self) -> bool {
-        self.rows.len() >= self.limit || (self.bytes >= self.bytes_max && !self.rows.is_empty())
-    }
-
-    fn take(&mut self, row: Row) {
-        self.bytes += row.bytes();
-        self.rows.push(row);
-    }
 }
 
 impl Rows<'_> {
@@ -374,8 +343,8 @@ impl Rows<'_> {
             }
             ties_bytes += value.len();
             ties.push((key, value));
-            let too_many = self.found.rows.len() + ties.len() > self.found.limit;
-            if too_many || (ties.len() > 1 && self.found.bytes + ties_bytes > self.found.bytes_max) {
+            let too_many = ties.len() > self.found.left();
+            if too_many || (ties.len() > 1 && ties_bytes > self.found.bytes_left()) {
                 let prefix = self.time(row_time(&ties[0].0)?);
                 return self.forward(Bound::Included(prefix.to_vec()), behind(&prefix));
             }
