@@ -24,6 +24,8 @@ pub(crate) struct Endpoint {
     pub(crate) format: Format,
     /// Nothing, if it is one that is not delivered to: what is allowed may have changed since it was made.
     pub(crate) target: Option<Target>,
+    /// Its scheme, host and port.
+    pub(crate) host: Arc<str>,
     secret: Option<Secret>,
     /// Those before, and until when each signs, in microseconds since the epoch.
     old_secrets: Vec<(Secret, i64)>,
@@ -46,10 +48,12 @@ impl Endpoint {
         }
         let old_secrets = webhook.old_secrets.iter();
         let old_secrets = old_secrets.filter_map(|old| Some((open(&old.sealed)?, old.until))).collect();
+        let target = Target::parse(&webhook.url, guard).ok();
         Some(Self {
             id: webhook.id,
             format: webhook.format,
-            target: Target::parse(&webhook.url, guard).ok(),
+            host: target.as_ref().map_or_else(|| Arc::from(""), |target| Arc::clone(target.origin())),
+            target,
             secret,
             old_secrets,
             active_since: webhook.active_since,

@@ -1,4 +1,4 @@
-//! From the log to the endpoints: what is accepted is tried once, and kept in the registry where that fails.
+//! From the log into the lines, and from there into the registry what failed or is too much; what is tried meanwhile: `dispatch`.
 //!
 //! Commits a position only when everything before it was delivered or is kept. A pack of a thing without webhooks costs a
 //! look into a map. Reading never waits for an endpoint; it waits for the registry, where that is what everything needs.
@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use domain::senml::{self, PackLimits, Scratch};
 use domain::{Entry, WebhookId};
 use log::{Batch, BatchLimits, Delivery as LogDelivery, Subscription, Undeliverable};
@@ -18,16 +17,16 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Delivery, Tried};
-use super::body::{Fragment, Piece, delivery_id, fragments, join};
-use super::endpoint::{Directory, Endpoint};
-use super::lines::{Lines, Shipment, Surplus};
+use super::attempt::Delivery;
+use super::body::{Fragment, Piece, fragments};
+use super::dispatch::{Dispatch, Why, delivery_of, let_go, tickets_of};
+use super::endpoint::Endpoint;
+use super::lines::Surplus;
 use super::retries::GRACE;
-use super::tracker::{Ticket, Tracker};
-use super::turns::Turn;
-use super::{Courier, Outcome, Retry, TRY_MAX, surely};
+use super::tracker::Ticket;
+use super::{Courier, Retry, TRY_MAX, surely};
 use crate::registry::RegistryError;
-use crate::registry::deliveries::{Failure, Keeping, Kept, NewDelivery};
+use crate::registry::deliveries::{Keeping, Kept, NewDelivery};
 use crate::registry::webhooks::Format;
 
 /// What is taken from the log at once. Few entries are looked at, so the wait for more is what an alarm waits.
@@ -44,15 +43,6 @@ const WAIT_FOR_TRY_MAX: Duration = Duration::from_secs(25);
 
 const _: () = assert!(TRY_MAX.as_secs() < WAIT_FOR_TRY_MAX.as_secs(), "what came first goes first");
 
-/// A first try that has ended.
-struct Ended {
-    endpoint: Arc<Endpoint>,
-    shipment: Shipment,
-    delivery: Delivery,
-    tried: Tried,
-    turn: Turn,
-}
-
 /// An entry with the webhooks that it goes to.
 type Wanted = (Entry, Vec<Arc<Endpoint>>);
 
@@ -65,37 +55,24 @@ struct KeptOfLine {
     number: Option<i64>,
 }
 
-/// What waits in a line after a try that failed, beside the pieces.
-#[derive(Debug)]
-struct Why {
-    failure: Failure,
-}
-
 struct Intake {
     courier: Courier,
     subscription: Box<dyn Subscription>,
-    directory: Directory,
-    lines: Lines<Why>,
-    tracker: Tracker,
-    tries: JoinSet<Ended>,
+    dispatch: Dispatch,
+    workers: JoinSet<()>,
     /// What is being kept, one transaction at a time.
     keeping: Option<JoinHandle<Vec<KeptOfLine>>>,
-    /// Something may have to be kept that was not looked at yet.
-    may_keep: bool,
     shutdown: CancellationToken,
 }
 
 /// Until `shutdown`.
 pub(super) async fn run(courier: Courier, subscription: Box<dyn Subscription>, shutdown: CancellationToken) {
     let mut intake = Intake {
-        lines: Lines::new(courier.0.config.first_tries_max),
+        dispatch: Dispatch::new(courier.clone(), shutdown.clone()),
         courier,
         subscription,
-        directory: Directory::default(),
-        tracker: Tracker::default(),
-        tries: JoinSet::new(),
+        workers: JoinSet::new(),
         keeping: None,
-        may_keep: false,
         shutdown,
     };
     intake.work().await;
@@ -107,19 +84,15 @@ impl Intake {
         let mut commit_due = Instant::now() + COMMIT_EVERY;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let shutdown = self.shutdown.clone();
+        let (shutdown, dispatch) = (self.shutdown.clone(), self.dispatch.clone());
         loop {
-            let has_room = self.lines.has_room();
+            let has_room = dispatch.desk().has_room();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(ended) = self.tries.join_next(), if !self.tries.is_empty() => {
-                    self.ended(ended);
-                    // Looking around costs more than an end: what is about to end is looked at together.
-                    tokio::task::yield_now().await;
-                    while let Some(ended) = self.tries.try_join_next() {
-                        self.ended(ended);
-                    }
+                Some(ended) = self.workers.join_next(), if !self.workers.is_empty() => {
+                    unless_cancelled(ended);
                 }
+                () = dispatch.news() => {}
                 kept = wait_for(&mut self.keeping) => self.kept(kept),
                 batch = self.subscription.next_batch(&BATCH), if has_room => match batch {
                     Ok(batch) => {
@@ -140,14 +113,10 @@ impl Intake {
                     if let Err(error) = self.look().await {
                         self.courier.trouble(&error, "kept deliveries can't be counted");
                     }
-                    self.may_keep = true;
                 }
             }
-            self.begin_tries();
-            // Looking costs more than most of what happens.
-            if std::mem::take(&mut self.may_keep) {
-                self.keep();
-            }
+            dispatch.begin(&mut self.workers);
+            self.keep();
             if Instant::now() >= commit_due {
                 self.commit().await;
                 commit_due = Instant::now() + COMMIT_EVERY;
@@ -165,28 +134,7 @@ impl Intake {
             }
         }
         self.courier.0.status.succeeded();
-        let mut came: Vec<(Ticket, Option<Entry>)> = Vec::new();
-        let mut came_again = false;
-        let mut stopped: Vec<domain::Position> = Vec::new();
-        for LogDelivery { position, entry } in batch.deliveries {
-            if stopped.iter().any(|at| at.lane == position.lane) {
-                continue;
-            }
-            if let Err(newer @ Undeliverable::UnknownVersion(_)) = &entry {
-                tracing::error!(?position, obstacle = %newer, "deliveries of this lane stop here until this program is upgraded");
-                self.subscription.withhold(position);
-                self.courier.0.status.waits_for_upgrade();
-                stopped.push(position);
-                continue;
-            }
-            let ticket = self.tracker.arrived(position);
-            came_again |= ticket.generation > 0;
-            // Of damage, the writer tells.
-            came.push((ticket, entry.ok()));
-        }
-        if came_again {
-            self.lines.forget_standings();
-        }
+        let came = self.arrived(batch);
         self.resolve(came).await;
         let mut retry = Retry::new();
         while let Err(error) = self.ask_for_unknown().await {
@@ -198,16 +146,45 @@ impl Intake {
         true
     }
 
-    async fn read_changes(&mut self) -> Result<(), RegistryError> {
-        let changes = self.courier.registry().webhook_changes(self.directory.version()).await?;
-        if changes.version != self.directory.version() {
-            let inner = &self.courier.0;
-            for gone in self.directory.apply(&changes, &inner.sealer, &inner.guard) {
-                for ticket in self.lines.forget(gone) {
-                    self.tracker.settle(ticket);
-                }
+    /// Tells the tracker what has come.
+    fn arrived(&mut self, batch: Batch) -> Vec<(Ticket, Option<Entry>)> {
+        let mut came: Vec<(Ticket, Option<Entry>)> = Vec::new();
+        let mut came_again = false;
+        let mut stopped: Vec<domain::Position> = Vec::new();
+        let mut desk = self.dispatch.desk();
+        for LogDelivery { position, entry } in batch.deliveries {
+            if stopped.iter().any(|at| at.lane == position.lane) {
+                continue;
             }
-            self.courier.metrics().enabled.set(self.directory.len() as f64);
+            if let Err(newer @ Undeliverable::UnknownVersion(_)) = &entry {
+                tracing::error!(?position, obstacle = %newer, "deliveries of this lane stop here until this program is upgraded");
+                self.subscription.withhold(position);
+                self.courier.0.status.waits_for_upgrade();
+                stopped.push(position);
+                continue;
+            }
+            let ticket = desk.tracker.arrived(position);
+            came_again |= ticket.generation > 0;
+            // Of damage, the writer tells.
+            came.push((ticket, entry.ok()));
+        }
+        if came_again {
+            desk.lines.forget_standings();
+        }
+        came
+    }
+
+    async fn read_changes(&mut self) -> Result<(), RegistryError> {
+        let version = self.dispatch.desk().directory.version();
+        let changes = self.courier.registry().webhook_changes(version).await?;
+        if changes.version != version {
+            let inner = &self.courier.0;
+            let mut desk = self.dispatch.desk();
+            for gone in desk.directory.apply(&changes, &inner.sealer, &inner.guard) {
+                let tickets = desk.lines.forget(gone);
+                desk.settle(tickets);
+            }
+            self.courier.metrics().enabled.set(desk.directory.len() as f64);
         }
         Ok(())
     }
@@ -216,8 +193,9 @@ impl Intake {
     async fn resolve(&mut self, came: Vec<(Ticket, Option<Entry>)>) {
         let mut wanted: Vec<(Ticket, Option<Wanted>)> = Vec::new();
         for (ticket, entry) in came {
+            let desk = self.dispatch.desk();
             let with_endpoints = |entry: Entry| {
-                let endpoints = self.directory.of_thing(entry.publisher).iter();
+                let endpoints = desk.directory.of_thing(entry.publisher).iter();
                 let endpoints: Vec<Arc<Endpoint>> =
                     endpoints.filter(|endpoint| endpoint.wants(entry.received)).cloned().collect();
                 (!endpoints.is_empty()).then_some((entry, endpoints))
@@ -225,8 +203,9 @@ impl Intake {
             wanted.push((ticket, entry.and_then(with_endpoints)));
         }
         if wanted.iter().all(|(_, wanted)| wanted.is_none()) {
+            let mut desk = self.dispatch.desk();
             for (ticket, _) in wanted {
-                self.tracker.wait_for(ticket, 0);
+                desk.tracker.wait_for(ticket, 0);
             }
             return;
         }
@@ -242,6 +221,8 @@ impl Intake {
         let now = Instant::now();
         for (ticket, encoded) in encoded {
             let mut count = 0;
+            // Of one entry at a time, so that no worker waits for long; and nothing of it is done before all of it is counted.
+            let mut desk = self.dispatch.desk();
             if let Some((channel, publisher, received, endpoints, encoded)) = encoded {
                 if encoded.is_none() {
                     self.courier.metrics().unreadable_total.increment(1);
@@ -250,123 +231,63 @@ impl Intake {
                 for endpoint in endpoints {
                     for fragment in encoded.get(&endpoint.format).into_iter().flatten() {
                         let (format, fragment) = (endpoint.format, fragment.clone());
-                        self.lines.push(
-                            endpoint.id,
-                            Piece { ticket, channel, publisher, received, format, fragment },
-                            now,
-                        );
+                        let piece = Piece { ticket, channel, publisher, received, format, fragment };
+                        desk.lines.push(endpoint.id, &endpoint.host, piece, now);
                         count += 1;
                     }
                 }
             }
-            self.tracker.wait_for(ticket, count);
+            desk.tracker.wait_for(ticket, count);
         }
     }
 
     async fn ask_for_unknown(&mut self) -> Result<(), RegistryError> {
-        let unknown = self.lines.unknown();
-        if unknown.is_empty() {
+        let unknown = self.dispatch.desk().lines.unknown();
+        self.ask_for(unknown).await
+    }
+
+    /// Asks what the registry has for these webhooks.
+    async fn ask_for(&mut self, webhooks: Vec<WebhookId>) -> Result<(), RegistryError> {
+        if webhooks.is_empty() {
             return Ok(());
         }
-        let pending = self.courier.registry().pending_deliveries(&unknown).await?;
-        let now = Instant::now();
-        for webhook in unknown {
-            self.lines.known(webhook, pending.get(&webhook).copied().unwrap_or(0), now);
+        let pending = self.courier.registry().pending_deliveries(&webhooks).await?;
+        let (now, mut desk) = (Instant::now(), self.dispatch.desk());
+        for webhook in webhooks {
+            desk.lines.known(webhook, pending.get(&webhook).copied().unwrap_or(0), now);
         }
         Ok(())
     }
 
     /// Of lines that have collected enough: those whose webhooks have nothing kept any more are delivered directly again.
     async fn look(&mut self) -> Result<(), RegistryError> {
-        self.courier.metrics().waiting_bytes.set(self.lines.bytes() as f64);
         self.courier.metrics().lag_entries.set(self.subscription.backlog() as f64);
+        {
+            let mut desk = self.dispatch.desk();
+            self.courier.metrics().waiting_bytes.set(desk.lines.bytes() as f64);
+            desk.lines.call_those_that_wait();
+            desk.may_keep = true;
+        }
         self.ask_for_unknown().await?;
-        let due = self.lines.due(Instant::now());
-        let doubtful: Vec<WebhookId> =
-            due.iter().filter(|(_, is_certain)| !is_certain).map(|(webhook, _)| *webhook).collect();
-        if doubtful.is_empty() {
-            return Ok(());
-        }
-        let pending = self.courier.registry().pending_deliveries(&doubtful).await?;
-        for webhook in doubtful {
-            self.lines.known(webhook, pending.get(&webhook).copied().unwrap_or(0), Instant::now());
-        }
-        Ok(())
-    }
-
-    fn begin_tries(&mut self) {
-        while self.tries.len() < self.courier.0.config.first_tries_max {
-            let Some(shipment) = self.lines.next() else { return };
-            let webhook = shipment.webhook;
-            let Some(endpoint) = self.directory.get(webhook).cloned() else {
-                self.lines.put_back(shipment);
-                let tickets = self.lines.forget(webhook);
-                self.settle(tickets);
-                continue;
-            };
-            let Some(turn) = self.courier.turns().take(webhook) else {
-                self.lines.put_back(shipment);
-                continue;
-            };
-            let courier = self.courier.clone();
-            self.tries.spawn(async move {
-                let delivery = delivery_of(&shipment);
-                let tried = courier.attempt(&endpoint, &delivery).await;
-                Ended { endpoint, shipment, delivery, tried, turn }
-            });
-        }
-    }
-
-    fn ended(&mut self, ended: Result<Ended, JoinError>) {
-        let Some(ended) = unless_cancelled(ended) else { return };
-        // The next try begins when what came of this one is known here.
-        let Ended { endpoint, shipment, delivery, tried, turn: _turn } = ended;
-        let now = Instant::now();
-        if tried.outcome.is_delivered() {
-            self.courier.note(tried.attempt(&endpoint, &delivery, 0));
-            self.measure(&shipment);
-            if self.lines.delivered(shipment.webhook, tried.latency, now) {
-                tokio::spawn(let_go(self.courier.clone(), shipment.webhook));
-            }
-            self.settle(tickets_of(&[shipment]));
-            return;
-        }
-        let is_gone = tried.outcome == Outcome::Gone;
-        let next_try = clock::unix_micros() + tried.pause(0).as_micros() as i64;
-        self.courier.note(tried.attempt(&endpoint, &delivery, if is_gone { 0 } else { next_try }));
-        self.may_keep = true;
-        let why = Why { failure: Failure { hold_until: Some(next_try), is_gone } };
-        if let Some(shipment) = self.lines.failed(shipment, why, tried.latency, now) {
-            // The webhook is disabled or gone meanwhile.
-            self.settle(tickets_of(&[shipment]));
-        }
-    }
-
-    fn measure(&self, shipment: &Shipment) {
-        let Some(first) = shipment.pieces.first() else { return };
-        // A clock that was set back makes no time negative.
-        let delay = clock::unix_micros().saturating_sub(first.received.as_micros()).max(0);
-        let delay = Duration::from_micros(delay.unsigned_abs());
-        self.courier.metrics().delivery_delay_seconds.record(delay);
+        let due = self.dispatch.desk().lines.due(Instant::now());
+        let is_doubtful = |(webhook, is_certain): (WebhookId, bool)| (!is_certain).then_some(webhook);
+        self.ask_for(due.into_iter().filter_map(is_doubtful).collect()).await
     }
 
     /// Begins to keep what is due, if nothing is being kept.
     fn keep(&mut self) {
-        if self.keeping.is_some() {
+        let mut desk = self.dispatch.desk();
+        // Looking costs more than most of what happens.
+        if self.keeping.is_some() || !std::mem::take(&mut desk.may_keep) {
             return;
         }
+        let lines = &mut desk.lines;
         // One that may have nothing in the registry any more is looked at before, and delivered directly then.
         let now = Instant::now();
-        let mut due = self.lines.due(now);
-        due.retain(|(webhook, is_certain)| *is_certain || self.lines.is_confirmed(*webhook, now));
-        if due.is_empty() {
-            return;
-        }
-        let surplus: Vec<Surplus<Why>> = due
-            .into_iter()
-            .take(KEPT_AT_ONCE_MAX)
-            .filter_map(|(webhook, _)| self.lines.spill(webhook, now))
-            .collect();
+        let mut due = lines.due(now);
+        due.retain(|(webhook, is_certain)| *is_certain || lines.is_confirmed(*webhook, now));
+        let due = due.into_iter().take(KEPT_AT_ONCE_MAX);
+        let surplus: Vec<Surplus<Why>> = due.filter_map(|(webhook, _)| lines.spill(webhook, now)).collect();
         if !surplus.is_empty() {
             let (courier, surplus, shutdown) =
                 (self.courier.clone(), Arc::new(surplus), self.shutdown.clone());
@@ -378,41 +299,37 @@ impl Intake {
     }
 
     fn kept(&mut self, kept: Vec<KeptOfLine>) {
+        let mut desk = self.dispatch.desk();
         for KeptOfLine { webhook, tickets, number } in kept {
-            if self.lines.spilled(webhook, number) {
+            if desk.lines.spilled(webhook, number) {
                 tokio::spawn(let_go(self.courier.clone(), webhook));
             }
-            self.settle(tickets);
+            desk.settle(tickets);
         }
-        self.may_keep = true;
+        desk.may_keep = true;
         self.courier.0.asked.notify_one();
     }
 
-    fn settle(&mut self, tickets: Vec<Ticket>) {
-        for ticket in tickets {
-            self.tracker.settle(ticket);
-        }
-    }
-
     async fn commit(&mut self) {
-        let done = self.tracker.take_done();
+        let done = self.dispatch.desk().tracker.take_done();
         if done.is_empty() {
             return;
         }
         if let Err(error) = self.subscription.commit(&done).await {
             tracing::warn!(error = %Chain(&error), "the log can't commit, trying again later");
             self.courier.metrics().retries_total.increment(1);
-            self.tracker.give_back(done);
+            self.dispatch.desk().tracker.give_back(done);
         }
     }
 
     /// Waits a moment for what is under way, and tells the log what is done.
     async fn finish(mut self) {
         let tried_by = Instant::now() + GRACE;
-        while let Ok(Some(ended)) = tokio::time::timeout_at(tried_by, self.tries.join_next()).await {
-            self.ended(ended);
+        while let Ok(Some(ended)) = tokio::time::timeout_at(tried_by, self.workers.join_next()).await {
+            unless_cancelled(ended);
         }
         let deadline = tried_by + Duration::from_secs(1);
+        self.dispatch.desk().may_keep = true;
         self.keep();
         while self.keeping.is_some() {
             let Ok(kept) = tokio::time::timeout_at(deadline, wait_for(&mut self.keeping)).await else {
@@ -495,28 +412,6 @@ fn new_deliveries(surplus: &Surplus<Why>) -> Vec<NewDelivery> {
         NewDelivery { id, format, body: body.to_vec(), records: records as i64, attempts }
     });
     new.collect()
-}
-
-/// What was kept while a try was under way waits no longer for it. Where this fails, it waits until the try would have ended.
-async fn let_go(courier: Courier, webhook: WebhookId) {
-    if let Err(error) = courier.registry().let_deliveries_go(webhook).await {
-        courier.trouble(&error, "kept deliveries can't be let go");
-    }
-    courier.0.asked.notify_one();
-}
-
-fn delivery_of(shipment: &Shipment) -> Delivery {
-    let format = shipment.pieces.first().map_or(Format::Json, |piece| piece.format);
-    Delivery {
-        id: delivery_id(shipment.webhook, &shipment.pieces),
-        format,
-        body: Bytes::from(join(&shipment.pieces)),
-        records: shipment.records(),
-    }
-}
-
-fn tickets_of(shipments: &[Shipment]) -> Vec<Ticket> {
-    shipments.iter().flat_map(|shipment| shipment.pieces.iter().map(|piece| piece.ticket)).collect()
 }
 
 /// A pack's records in each format that is wanted. Nothing, if it can't be read.

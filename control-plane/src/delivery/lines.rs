@@ -12,14 +12,18 @@
 //!
 //! A webhook is **slow** for a while after a try that took long, whatever came of it: slow ones have a share of the places, and what is
 //! beyond it waits, or is kept. So endpoints that all take their time leave the other places to the others.
+//!
+//! A host has so many places, too. What waits for one takes none of all places, and its time has not begun.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::WebhookId;
 use tokio::time::Instant;
 
 use super::body::{BYTES_MAX, Piece, RECORDS_MAX};
+use super::hosts::Hosts;
 use super::tracker::Ticket;
 
 /// Bytes that one line holds before it is behind.
@@ -89,6 +93,7 @@ pub(crate) struct Lines<F> {
     slow_tries: usize,
     /// and how many there may be.
     slow_tries_max: usize,
+    hosts: Hosts,
     /// Lines of which the registry may have to be asked.
     unknown: BTreeSet<WebhookId>,
     bytes: usize,
@@ -106,14 +111,17 @@ struct Line<F> {
     since: Instant,
     /// It is slow until then.
     slow_until: Option<Instant>,
-    is_in_flight: bool,
-    /// The try that is under way has one of the places of slow ones.
-    has_slow_place: bool,
+    /// Where what comes is delivered to: its scheme, host and port.
+    host: Arc<str>,
+    /// The try that is under way.
+    flight: Option<Flight>,
     /// Something was kept behind the try that is under way.
     is_waited_for: bool,
     /// The number that was left free then, before what was kept.
     number: Option<i64>,
     turn: Option<Pace>,
+    /// Its turn has come, but its host has no place.
+    waits_for_host: bool,
     /// The registry is being written to.
     is_spilling: bool,
     /// What it holds is kept although the registry may have nothing, because there is no room for it.
@@ -121,6 +129,15 @@ struct Line<F> {
     failed: Option<(Shipment, F)>,
     /// It was forgotten while something was under way, which is all that is left of it.
     is_forgotten: bool,
+}
+
+/// A try that is under way.
+#[derive(Debug)]
+struct Flight {
+    /// The host that it has a place of.
+    host: Arc<str>,
+    /// It has one of the places of slow ones, too.
+    is_slow: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,23 +156,27 @@ enum Standing {
 }
 
 impl<F> Lines<F> {
-    /// Nothing yet. `places` is how many tries are made at a time.
-    pub(crate) fn new(places: usize) -> Self {
+    /// Nothing yet. `places` is how many tries are made at a time, `places_of_host` how many of them to one host.
+    pub(crate) fn new(places: usize, places_of_host: usize) -> Self {
         Self {
             lines: HashMap::new(),
             quick_turns: VecDeque::new(),
             slow_turns: VecDeque::new(),
             slow_tries: 0,
             slow_tries_max: places_of_slow(places),
+            hosts: Hosts::new(places_of_host),
             unknown: BTreeSet::new(),
             bytes: 0,
         }
     }
 
-    /// Something more for a webhook.
-    pub(crate) fn push(&mut self, webhook: WebhookId, piece: Piece, now: Instant) {
-        let line = self.lines.entry(webhook).or_insert_with(|| Line::new(now));
+    /// Something more for a webhook, whose endpoint is at `host`.
+    pub(crate) fn push(&mut self, webhook: WebhookId, host: &Arc<str>, piece: Piece, now: Instant) {
+        let line = self.lines.entry(webhook).or_insert_with(|| Line::new(Arc::clone(host), now));
         line.is_forgotten = false;
+        if line.host != *host {
+            line.host = Arc::clone(host);
+        }
         if line.is_resting() && line.standing == Standing::Direct && now - line.known_at > KNOWN_FOR {
             line.standing = Standing::Unknown;
         }
@@ -171,7 +192,7 @@ impl<F> Lines<F> {
         line.records += piece.fragment.records;
         line.queue.push_back(piece);
         if line.standing == Standing::Direct && line.bytes > LINE_BYTES_MAX {
-            line.overflow(line.turn == Some(Pace::Slow));
+            line.overflow(line.waits_for_host || line.turn == Some(Pace::Slow));
         }
         self.give_turn(webhook, now);
     }
@@ -196,9 +217,9 @@ impl<F> Lines<F> {
     /// Nothing that lines know counts any more: others may have delivered for a while.
     pub(crate) fn forget_standings(&mut self) {
         for (webhook, line) in &mut self.lines {
-            if line.standing == Standing::Direct && !line.is_in_flight {
+            if line.standing == Standing::Direct && line.flight.is_none() {
                 line.standing = Standing::Unknown;
-                line.turn = None;
+                line.lose_turn();
                 if !line.queue.is_empty() {
                     self.unknown.insert(*webhook);
                 }
@@ -210,7 +231,7 @@ impl<F> Lines<F> {
         self.slow_turns.retain(has_turn);
     }
 
-    /// The next delivery to try: of a slow one, if it may have a place.
+    /// The next delivery to try, if its host has a place: of a slow one, if it may have one of theirs.
     pub(crate) fn next(&mut self) -> Option<Shipment> {
         let slow = if self.slow_tries < self.slow_tries_max { self.take_turn(Pace::Slow) } else { None };
         slow.or_else(|| self.take_turn(Pace::Quick))
@@ -222,16 +243,21 @@ impl<F> Lines<F> {
             let Some(line) = self.lines.get_mut(&webhook).filter(|line| line.turn == Some(pace)) else {
                 continue;
             };
-            line.turn = None;
-            if line.is_in_flight || line.standing != Standing::Direct {
+            if line.flight.is_some() || line.standing != Standing::Direct || line.queue.is_empty() {
+                line.lose_turn();
                 continue;
             }
+            line.waits_for_host = !self.hosts.enter(&line.host, webhook);
+            if line.waits_for_host {
+                continue;
+            }
+            line.turn = None;
             let before = line.bytes;
-            let Some(shipment) = line.take(webhook) else { continue };
+            let shipment = line.take(webhook).expect("there is something in the queue");
             self.bytes -= before - line.bytes;
-            line.is_in_flight = true;
-            line.has_slow_place = pace == Pace::Slow;
-            self.slow_tries += usize::from(line.has_slow_place);
+            let is_slow = pace == Pace::Slow;
+            line.flight = Some(Flight { host: Arc::clone(&line.host), is_slow });
+            self.slow_tries += usize::from(is_slow);
             return Some(shipment);
         }
     }
@@ -286,9 +312,32 @@ impl<F> Lines<F> {
     }
 
     fn end_flight(&mut self, webhook: WebhookId) {
-        let Some(line) = self.lines.get_mut(&webhook) else { return };
-        line.is_in_flight = false;
-        self.slow_tries -= usize::from(std::mem::take(&mut line.has_slow_place));
+        let flight = self.lines.get_mut(&webhook).and_then(|line| line.flight.take());
+        let Some(Flight { host, is_slow }) = flight else { return };
+        self.slow_tries -= usize::from(is_slow);
+        self.hosts.leave(&host);
+        self.call_next(&host);
+    }
+
+    /// Where a host has a place, who waits for it goes on: the one that was called before may have been forgotten meanwhile.
+    pub(crate) fn call_those_that_wait(&mut self) {
+        for host in self.hosts.free() {
+            self.call_next(&host);
+        }
+    }
+
+    /// The turn of who has waited longest for a host comes next.
+    fn call_next(&mut self, host: &Arc<str>) {
+        while let Some(webhook) = self.hosts.call(host) {
+            let Some(line) = self.lines.get_mut(&webhook).filter(|line| line.waits_for_host) else {
+                continue;
+            };
+            line.waits_for_host = false;
+            if let Some(pace) = line.turn {
+                self.turns(pace).push_front(webhook);
+                return;
+            }
+        }
     }
 
     /// Lines with something to keep now, and whether it is certain that it has to be kept: else it may be delivered if the registry has
@@ -299,7 +348,7 @@ impl<F> Lines<F> {
             let is_late = is_full || now - line.since >= COLLECT_FOR;
             let waits = line.standing == Standing::Behind && !line.queue.is_empty() && is_late;
             (!line.is_spilling && (line.failed.is_some() || waits))
-                .then_some(line.failed.is_some() || line.is_in_flight || line.is_over)
+                .then_some(line.failed.is_some() || line.flight.is_some() || line.is_over)
         };
         self.lines.iter().filter_map(|(webhook, line)| due(line).map(|certain| (*webhook, certain))).collect()
     }
@@ -330,9 +379,9 @@ impl<F> Lines<F> {
             return None;
         }
         line.is_spilling = true;
-        line.is_waited_for |= line.is_in_flight;
+        line.is_waited_for |= line.flight.is_some();
         let slow_for = line.slow_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        let is_in_flight = line.is_in_flight;
+        let is_in_flight = line.flight.is_some();
         let leaves_number = is_in_flight && line.number.is_none();
         Some(Surplus { webhook, shipments, failure, number, is_in_flight, leaves_number, slow_for })
     }
@@ -341,7 +390,7 @@ impl<F> Lines<F> {
     pub(crate) fn spilled(&mut self, webhook: WebhookId, number: Option<i64>) -> bool {
         let Some(line) = self.lines.get_mut(&webhook) else { return false };
         line.is_spilling = false;
-        if line.is_in_flight || line.failed.is_some() {
+        if line.flight.is_some() || line.failed.is_some() {
             line.number = line.number.or(number);
         }
         let lets_go = line.lets_go();
@@ -357,7 +406,8 @@ impl<F> Lines<F> {
         let queue = std::mem::take(&mut line.queue);
         let failed = line.failed.take().into_iter().flat_map(|(shipment, _)| shipment.pieces);
         let tickets = queue.into_iter().chain(failed).map(|piece| piece.ticket).collect();
-        (line.bytes, line.records, line.turn, line.is_over) = (0, 0, None, false);
+        (line.bytes, line.records, line.is_over) = (0, 0, false);
+        line.lose_turn();
         line.standing = Standing::Unknown;
         line.is_forgotten = true;
         self.drop_if_done(webhook);
@@ -365,7 +415,7 @@ impl<F> Lines<F> {
     }
 
     fn drop_if_done(&mut self, webhook: WebhookId) {
-        let is_done = |line: &Line<F>| line.is_forgotten && !line.is_in_flight && !line.is_spilling;
+        let is_done = |line: &Line<F>| line.is_forgotten && line.flight.is_none() && !line.is_spilling;
         if self.lines.get(&webhook).is_some_and(is_done) {
             self.lines.remove(&webhook);
         }
@@ -396,7 +446,7 @@ impl<F> Lines<F> {
 
     fn give_turn(&mut self, webhook: WebhookId, now: Instant) {
         let Some(line) = self.lines.get_mut(&webhook) else { return };
-        let can_go = line.standing == Standing::Direct && !line.is_in_flight && !line.queue.is_empty();
+        let can_go = line.standing == Standing::Direct && line.flight.is_none() && !line.queue.is_empty();
         if can_go && line.turn.is_none() {
             let pace =
                 if line.slow_until.is_some_and(|until| now < until) { Pace::Slow } else { Pace::Quick };
@@ -407,7 +457,7 @@ impl<F> Lines<F> {
 }
 
 impl<F> Line<F> {
-    fn new(now: Instant) -> Self {
+    fn new(host: Arc<str>, now: Instant) -> Self {
         Self {
             queue: VecDeque::new(),
             bytes: 0,
@@ -416,11 +466,12 @@ impl<F> Line<F> {
             known_at: now,
             since: now,
             slow_until: None,
-            is_in_flight: false,
-            has_slow_place: false,
+            host,
+            flight: None,
             is_waited_for: false,
             number: None,
             turn: None,
+            waits_for_host: false,
             is_spilling: false,
             is_over: false,
             failed: None,
@@ -431,11 +482,15 @@ impl<F> Line<F> {
     /// It holds more than it may. While a try is under way it is behind, unless that ends before it is kept; if it waits
     /// for a place, it is kept in any case.
     fn overflow(&mut self, waits_for_place: bool) {
-        if self.is_in_flight || waits_for_place {
+        if self.flight.is_some() || waits_for_place {
             self.standing = Standing::Behind;
-            self.turn = None;
+            self.lose_turn();
             self.is_over |= waits_for_place;
         }
+    }
+
+    fn lose_turn(&mut self) {
+        (self.turn, self.waits_for_host) = (None, false);
     }
 
     fn note_pace(&mut self, took: Duration, now: Instant) {
@@ -446,12 +501,12 @@ impl<F> Line<F> {
 
     /// Whether what was kept behind a try is to be let go now: the try has ended well, and what was kept is there.
     fn lets_go(&mut self) -> bool {
-        let has_ended = !self.is_in_flight && !self.is_spilling && self.failed.is_none();
+        let has_ended = self.flight.is_none() && !self.is_spilling && self.failed.is_none();
         has_ended && std::mem::take(&mut self.is_waited_for)
     }
 
     fn is_resting(&self) -> bool {
-        self.queue.is_empty() && !self.is_in_flight && !self.is_spilling
+        self.queue.is_empty() && self.flight.is_none() && !self.is_spilling
     }
 
     /// The first of the queue that go together.
@@ -476,421 +531,4 @@ impl<F> Line<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::delivery::body::tests::piece;
-
-    fn webhook(number: u8) -> WebhookId {
-        WebhookId::from_bytes([number; 16])
-    }
-
-    struct Desk {
-        lines: Lines<&'static str>,
-        now: Instant,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            Self::with_places(512)
-        }
-
-        fn with_places(places: usize) -> Self {
-            Self { lines: Lines::new(places), now: Instant::now() }
-        }
-
-        fn wait(&mut self, millis: u64) {
-            self.now += Duration::from_millis(millis);
-        }
-
-        fn push(&mut self, number: u8, offset: u64, records: usize) {
-            self.lines.push(webhook(number), piece(offset, records), self.now);
-        }
-
-        /// Of a webhook that has nothing in the registry.
-        fn come(&mut self, number: u8, offset: u64, records: usize) {
-            self.push(number, offset, records);
-            for unknown in self.lines.unknown() {
-                self.lines.known(unknown, 0, self.now);
-            }
-        }
-
-        /// Webhook and offsets of what goes next.
-        fn next(&mut self) -> Option<(u8, Vec<u64>)> {
-            self.lines.next().map(|shipment| shown(&shipment))
-        }
-
-        /// Its try ends well, and quickly.
-        fn deliver(&mut self, number: u8) -> bool {
-            self.lines.delivered(webhook(number), Duration::ZERO, self.now)
-        }
-
-        fn fail(&mut self, shipment: Shipment) {
-            assert!(self.lines.failed(shipment, "why", Duration::ZERO, self.now).is_none());
-        }
-
-        fn spill(&mut self, number: u8) -> Surplus<&'static str> {
-            self.lines.spill(webhook(number), self.now).unwrap()
-        }
-
-        /// What goes next is tried, and takes so long; how many those are.
-        fn deliver_all(&mut self, took: Duration) -> usize {
-            let mut count = 0;
-            while let Some(shipment) = self.lines.next() {
-                self.lines.delivered(shipment.webhook, took, self.now);
-                count += 1;
-            }
-            count
-        }
-
-        /// Begins as many tries as there may be; the webhooks.
-        fn begin(&mut self, places: usize) -> Vec<u8> {
-            std::iter::from_fn(|| self.next()).take(places).map(|(number, _)| number).collect()
-        }
-    }
-
-    fn shown(shipment: &Shipment) -> (u8, Vec<u64>) {
-        let offsets = shipment.pieces.iter().map(|piece| piece.ticket.offset);
-        (shipment.webhook.as_bytes()[0], offsets.collect())
-    }
-
-    #[test]
-    fn the_first_goes_at_once_and_what_comes_meanwhile_goes_together() {
-        let mut desk = Desk::new();
-        desk.come(1, 1, 1);
-        assert_eq!(desk.next(), Some((1, vec![1])));
-        for offset in 2..=4 {
-            desk.come(1, offset, 400);
-        }
-        assert_eq!(desk.next(), None, "one try at a time");
-        desk.deliver(1);
-        assert_eq!(desk.next(), Some((1, vec![2, 3])), "a thousand records at most");
-        desk.deliver(1);
-        assert_eq!(desk.next(), Some((1, vec![4])));
-        desk.deliver(1);
-        assert_eq!((desk.next(), desk.lines.bytes()), (None, 0));
-    }
-
-    #[test]
-    fn an_endpoint_that_hangs_holds_back_nobody_else_and_lines_take_turns() {
-        let mut desk = Desk::new();
-        desk.come(1, 1, 1);
-        assert_eq!(desk.next(), Some((1, vec![1])));
-        for offset in 2..10 {
-            desk.come(1, offset, 1);
-            desk.come(2, offset, 1000);
-            desk.come(3, offset, 1000);
-        }
-        let mut order = Vec::new();
-        while let Some((number, _)) = desk.next() {
-            order.push(number);
-            desk.deliver(number);
-        }
-        assert_eq!(order, [2, 3].repeat(8));
-    }
-
-    #[test]
-    fn after_a_failure_everything_is_kept_in_order_until_the_registry_has_nothing_left() {
-        let mut desk = Desk::new();
-        desk.come(1, 1, 1);
-        let first = desk.lines.next().unwrap();
-        desk.come(1, 2, 1);
-        desk.fail(first);
-        assert_eq!(desk.lines.due(desk.now), [(webhook(1), true)]);
-        let surplus = desk.spill(1);
-        assert_eq!(surplus.shipments.iter().map(shown).collect::<Vec<_>>(), [(1, vec![1]), (1, vec![2])]);
-        assert_eq!((surplus.failure, surplus.is_in_flight), (Some("why"), false));
-        desk.wait(5);
-        desk.push(1, 3, 1);
-        assert!(desk.lines.due(desk.now).is_empty() && desk.next().is_none());
-        desk.wait(1_000);
-        assert!(desk.lines.due(desk.now).is_empty(), "one write at a time");
-        desk.lines.known(webhook(1), 0, desk.now);
-        assert_eq!(desk.next(), None, "what is being kept is not counted yet");
-        desk.lines.spilled(webhook(1), None);
-        assert_eq!(desk.lines.due(desk.now), [(webhook(1), false)]);
-        desk.lines.known(webhook(1), 2, desk.now);
-        let surplus = desk.spill(1);
-        assert_eq!((shown(&surplus.shipments[0]), surplus.failure), ((1, vec![3]), None));
-        desk.lines.spilled(webhook(1), None);
-        desk.push(1, 4, 1);
-        desk.lines.known(webhook(1), 0, desk.now);
-        assert_eq!(desk.next(), Some((1, vec![4])), "it is no longer behind");
-    }
-
-    #[test]
-    fn more_than_a_line_holds_is_kept_while_the_endpoint_is_slow() {
-        let mut desk = Desk::new();
-        desk.come(1, 0, 1);
-        desk.next().unwrap();
-        let mut offset = 0;
-        while desk.lines.due(desk.now).is_empty() {
-            offset += 1;
-            desk.push(1, offset, 900);
-            assert!(desk.lines.bytes() <= LINE_BYTES_MAX + 10_000);
-        }
-        assert_eq!(desk.lines.due(desk.now), [(webhook(1), true)]);
-        let surplus = desk.spill(1);
-        assert!(surplus.is_in_flight && surplus.shipments.len() as u64 == offset);
-        assert_eq!(desk.lines.bytes(), 0);
-        assert!(!desk.lines.spilled(webhook(1), Some(1)));
-        assert!(desk.deliver(1), "what was kept waited for it");
-        desk.push(1, 900, 1);
-        assert_eq!(desk.next(), None, "what was kept goes first");
-    }
-
-    #[test]
-    fn a_line_does_not_believe_for_long_what_others_may_have_changed() {
-        let mut desk = Desk::new();
-        desk.push(1, 1, 1);
-        assert_eq!((desk.next(), desk.lines.unknown()), (None, vec![webhook(1)]));
-        desk.lines.known(webhook(1), 0, desk.now);
-        desk.next().unwrap();
-        desk.deliver(1);
-        desk.wait(9_000);
-        desk.push(1, 2, 1);
-        assert_eq!(desk.next(), Some((1, vec![2])));
-        desk.deliver(1);
-        desk.wait(11_000);
-        desk.push(1, 3, 1);
-        assert_eq!((desk.next(), desk.lines.unknown()), (None, vec![webhook(1)]));
-        desk.lines.known(webhook(1), 0, desk.now);
-        desk.lines.forget_standings();
-        assert_eq!((desk.next(), desk.lines.unknown()), (None, vec![webhook(1)]));
-    }
-
-    #[test]
-    fn a_forgotten_line_gives_back_what_it_held() {
-        let mut desk = Desk::new();
-        desk.come(1, 1, 1);
-        let shipment = desk.lines.next().unwrap();
-        desk.come(1, 2, 1);
-        let tickets = desk.lines.forget(webhook(1));
-        assert_eq!(tickets.iter().map(|ticket| ticket.offset).collect::<Vec<_>>(), [2]);
-        let back = desk.lines.failed(shipment, "why", SLOW, desk.now);
-        assert_eq!(back.map(|shipment| shown(&shipment)), Some((1, vec![1])));
-        assert_eq!((desk.next(), desk.lines.bytes(), desk.lines.lines.len()), (None, 0, 0));
-    }
-
-    #[test]
-    fn a_webhook_that_comes_again_during_a_try_has_no_second_one_beside_it() {
-        let mut desk = Desk::new();
-        desk.come(1, 1, 1);
-        let shipment = desk.lines.next().unwrap();
-        desk.lines.forget(webhook(1));
-        desk.come(1, 2, 1);
-        assert_eq!(desk.next(), None, "the try from before goes on");
-        desk.fail(shipment);
-        let surplus = desk.spill(1);
-        assert_eq!(surplus.shipments.iter().map(shown).collect::<Vec<_>>(), [(1, vec![1]), (1, vec![2])]);
-        desk.lines.forget(webhook(1));
-        desk.come(1, 3, 1);
-        assert_eq!(desk.next(), None, "what is being kept goes first");
-        desk.lines.spilled(webhook(1), None);
-        desk.lines.known(webhook(1), 0, desk.now);
-        assert_eq!(desk.next(), Some((1, vec![3])));
-        desk.lines.forget(webhook(1));
-        assert!(!desk.deliver(1) && desk.lines.lines.is_empty(), "nothing is left of it");
-    }
-
-    #[test]
-    fn what_fails_after_others_were_kept_behind_it_comes_before_them() {
-        let mut desk = Desk::new();
-        desk.come(1, 0, 1);
-        let first = desk.lines.next().unwrap();
-        desk.push(1, 1, 250_000);
-        desk.wait(1_000);
-        let surplus = desk.spill(1);
-        assert!(surplus.leaves_number && surplus.number.is_none());
-        desk.lines.spilled(webhook(1), Some(7));
-        desk.push(1, 2, 250_000);
-        desk.wait(1_000);
-        assert!(!desk.spill(1).leaves_number, "one is enough");
-        desk.fail(first);
-        assert!(!desk.lines.spilled(webhook(1), None), "what failed says how long they wait");
-        let surplus = desk.spill(1);
-        assert_eq!((shown(&surplus.shipments[0]), surplus.number), ((1, vec![0]), Some(7)));
-    }
-
-    #[test]
-    fn what_is_kept_when_its_try_ends_is_let_go_once_it_is_there() {
-        let mut desk = Desk::new();
-        desk.come(1, 0, 1);
-        desk.next().unwrap();
-        desk.push(1, 1, 250_000);
-        desk.wait(1_000);
-        desk.spill(1);
-        assert!(!desk.deliver(1), "it is not there yet");
-        assert!(desk.lines.spilled(webhook(1), Some(7)));
-        desk.push(1, 2, 1);
-        desk.lines.known(webhook(1), 0, desk.now);
-        let next = desk.lines.next().unwrap();
-        desk.fail(next);
-        assert_eq!(desk.spill(1).number, None, "it was left for another try");
-    }
-
-    #[test]
-    fn what_can_not_be_tried_now_goes_back_to_where_it_was() {
-        let mut desk = Desk::new();
-        desk.come(1, 1, 1);
-        let shipment = desk.lines.next().unwrap();
-        let bytes = {
-            desk.come(1, 2, 1);
-            desk.lines.bytes()
-        };
-        desk.lines.put_back(shipment);
-        assert_eq!(desk.lines.bytes(), 2 * bytes);
-        assert_eq!(desk.next(), None);
-        desk.wait(1_000);
-        assert_eq!(desk.lines.due(desk.now), [(webhook(1), false)]);
-        desk.lines.known(webhook(1), 0, desk.now);
-        assert_eq!(desk.next(), Some((1, vec![1, 2])));
-        assert_eq!(desk.lines.bytes(), 0);
-    }
-
-    #[test]
-    fn slow_endpoints_have_a_share_of_the_places_and_leave_the_others() {
-        const PLACES: usize = 8;
-        let mut desk = Desk::with_places(PLACES);
-        for number in 0..20 {
-            desk.come(number, 1, 1);
-        }
-        // Nobody knows them yet. They take their time, and succeed.
-        assert_eq!(desk.deliver_all(Duration::from_secs(14)), 20);
-        for number in 0..20 {
-            desk.come(number, 2, 1);
-        }
-        assert_eq!(desk.begin(PLACES), [0, 1], "a quarter");
-        desk.come(30, 1, 1);
-        assert_eq!(desk.begin(PLACES), [30], "who is not slow has a place at once");
-        assert!(!desk.deliver(0));
-        assert_eq!(desk.begin(PLACES), [2], "slow ones take turns");
-        // Quick once is not quick: it stays with the slow ones for a while.
-        assert!(!desk.deliver(1));
-        desk.come(1, 3, 1);
-        assert_eq!(desk.begin(PLACES), [3]);
-        for number in [2, 3, 30] {
-            desk.deliver(number);
-        }
-        desk.deliver_all(Duration::ZERO);
-        desk.wait(300_000);
-        for number in 0..20 {
-            desk.come(number, 4, 1);
-        }
-        assert_eq!(desk.begin(PLACES).len(), PLACES, "all are quick by now");
-    }
-
-    #[test]
-    fn a_slow_try_that_fails_or_was_forgotten_gives_its_place_back() {
-        let mut desk = Desk::with_places(4);
-        for offset in 1..=4 {
-            desk.come(1, offset, 1);
-            let shipment = desk.lines.next().unwrap();
-            if offset % 2 == 0 {
-                desk.lines.forget(webhook(1));
-                assert!(desk.lines.failed(shipment, "why", SLOW, desk.now).is_some());
-            } else {
-                desk.lines.put_back(shipment);
-                desk.lines.known(webhook(1), 0, desk.now);
-                let shipment = desk.lines.next().unwrap();
-                desk.lines.delivered(shipment.webhook, SLOW, desk.now);
-            }
-            assert_eq!(desk.lines.slow_tries, 0);
-        }
-    }
-
-    #[test]
-    fn what_a_slow_endpoint_can_not_take_is_kept_while_it_waits_for_a_place() {
-        let mut desk = Desk::with_places(4);
-        for number in [1, 2] {
-            desk.come(number, 1, 1);
-        }
-        desk.deliver_all(SLOW);
-        for number in [1, 2] {
-            desk.come(number, 2, 1);
-        }
-        assert_eq!(desk.begin(4), [1], "one of four");
-        for offset in 3..6 {
-            desk.come(2, offset, 90_000);
-        }
-        assert_eq!(desk.lines.due(desk.now), [(webhook(2), true)]);
-        desk.lines.known(webhook(2), 0, desk.now);
-        assert_eq!(desk.lines.due(desk.now), [(webhook(2), true)], "whatever the registry has");
-        let surplus = desk.spill(2);
-        assert_eq!(shown(&surplus.shipments[0]), (2, vec![2]));
-        assert_eq!((surplus.is_in_flight, surplus.slow_for), (false, SLOW_FOR));
-        assert!(!desk.lines.spilled(webhook(2), None));
-    }
-
-    #[test]
-    fn a_line_that_was_behind_is_direct_again_also_where_more_comes_all_the_time() {
-        let mut desk = Desk::new();
-        desk.come(1, 0, 1);
-        let first = desk.lines.next().unwrap();
-        desk.fail(first);
-        desk.spill(1);
-        desk.lines.spilled(webhook(1), None);
-        let mut asked = 0;
-        for offset in 1..=40 {
-            desk.wait(100);
-            desk.push(1, offset, 1);
-            let due = desk.lines.due(desk.now);
-            if due == [(webhook(1), false)] {
-                // The endpoint takes what was kept after the third time.
-                asked += 1;
-                desk.lines.known(webhook(1), i64::from(asked < 3), desk.now);
-                if asked < 3 {
-                    desk.spill(1);
-                    desk.lines.spilled(webhook(1), None);
-                } else {
-                    assert!(desk.next().is_some(), "it goes on from memory");
-                    return;
-                }
-            }
-        }
-        panic!("it stays behind");
-    }
-
-    #[test]
-    fn what_all_lines_hold_is_bounded_and_room_comes_from_those_that_wait() {
-        let mut desk = Desk::new();
-        let mut offset = 0;
-        for number in 0..=255 {
-            desk.come(number, offset, 1);
-        }
-        while desk.next().is_some() {}
-        while desk.lines.has_room() {
-            offset += 1;
-            for number in 0..=255 {
-                desk.push(number, offset, 10_000);
-            }
-            // As if they had fewer bytes than a line holds.
-        }
-        desk.wait(1_000);
-        let due = desk.lines.due(desk.now);
-        assert_eq!(due.len(), 256);
-        for (webhook, _) in due {
-            desk.lines.spill(webhook, desk.now).unwrap();
-        }
-        assert!(desk.lines.has_room() && desk.lines.bytes() == 0);
-    }
-
-    #[test]
-    fn room_comes_also_from_lines_that_wait_for_a_place() {
-        let mut desk = Desk::new();
-        let mut offset = 0;
-        while desk.lines.has_room() {
-            offset += 1;
-            for number in 0..=255 {
-                desk.come(number, offset, 10_000);
-            }
-        }
-        desk.wait(1_000);
-        let due = desk.lines.due(desk.now);
-        assert!(due.len() == 256 && due.iter().all(|(_, is_certain)| *is_certain));
-        assert_eq!(desk.next(), None);
-        for (webhook, _) in due {
-            assert!(!desk.lines.spill(webhook, desk.now).unwrap().is_in_flight);
-        }
-        assert!(desk.lines.has_room() && desk.lines.bytes() == 0);
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Delivers what things publish to their webhooks: signed, in order, at least once.
 //!
-//! Reads the log as a consumer group of its own and tries each delivery once from memory (`intake`). What fails is kept in the
-//! registry, and only then is the log told that it may forget; from there it is tried again and again (`retries`), until it
+//! Reads the log as a consumer group of its own (`intake`) and tries each delivery once from memory (`dispatch`). What fails is kept in
+//! the registry, and only then is the log told that it may forget; from there it is tried again and again (`retries`), until it
 //! is delivered or given up. So a crash at any moment loses none, and may deliver some twice, with the same id.
 //!
 //! Never writes to the registry for a delivery that succeeds, but for its place among the last tries (`ledger`), which are
@@ -9,7 +9,9 @@
 
 mod attempt;
 mod body;
+mod dispatch;
 mod endpoint;
+mod hosts;
 mod intake;
 mod ledger;
 mod lines;

@@ -389,6 +389,35 @@ async fn endpoints_that_take_their_time_leave_places_to_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_hangs_holds_no_more_places_than_one_host_may_have() {
+    const OF_ONE_HOST: usize = 128;
+    let places = DeliveryConfig { first_tries_max: OF_ONE_HOST + 1, ..DeliveryConfig::default() };
+    let post = Post::start(places).await;
+    let (crowded, crowded_url) = Endpoint::start().await;
+    let (other, other_url) = Endpoint::start().await;
+    let (other_thing, _) = post.webhook(&other_url).await;
+    let mut things = Vec::new();
+    for _ in 0..OF_ONE_HOST + 8 {
+        things.push(post.webhook(&crowded_url).await);
+    }
+    crowded.hold(true);
+    for (thing, _) in &things {
+        post.publish(thing, 1).await;
+    }
+    crowded.until_received(OF_ONE_HOST).await;
+    post.publish(&other_thing, 1).await;
+    other.until_received(1).await;
+    assert_eq!(crowded.count(), OF_ONE_HOST);
+    crowded.hold(false);
+    for (_, path) in &things {
+        let view = post.until(path, |view| counter(view, "delivered") == 1).await;
+        assert_eq!(counter(&view, "attempts"), 1, "{view}");
+    }
+    assert_eq!(crowded.most_at_a_time(), OF_ONE_HOST);
+    post.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_that_the_endpoint_never_takes_does_not_keep_the_others() {
     let post = Post::start(DeliveryConfig::default()).await;
     let (endpoint, url) = Endpoint::start().await;

@@ -93,7 +93,7 @@ impl Client {
         let deadline = Instant::now() + timeout;
         // One timer for all of it: most tries have none of their own to wait for.
         let asked = async {
-            let slot = self.slots.enter(target.shared_origin()).await;
+            let slot = self.slots.enter(target.origin()).await;
             (slot, self.http.request(request(target, headers, body)).await)
         };
         let (_slot, response) = timeout_at(deadline, asked).await.map_err(|_| PostError::TimedOut)?;

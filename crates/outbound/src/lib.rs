@@ -21,4 +21,5 @@ pub use answer::{Answer, RetryAfter};
 pub use client::{Client, PostError};
 pub use connect::{RootCertStore, Unreachable, system_roots};
 pub use resolve::{Resolve, SystemResolver};
+pub use slots::REQUESTS_PER_HOST_MAX;
 pub use target::{BadTarget, Target};

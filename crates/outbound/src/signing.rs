@@ -31,6 +31,9 @@ pub const SECRET_RANDOM_BYTES: usize = 32;
 /// Characters of a secret's text, with room for what is refused anyway.
 const SECRET_TEXT_MAX: usize = 128;
 
+/// Room for the headers of a request: these, and what else says what is sent and by whom.
+const HEADERS: usize = 8;
+
 /// Standard base64. Some write it without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -39,7 +42,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What we and one receiver know. Gone from memory when dropped.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct Secret {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Made of them: as costly as a short signature.
+    key: hmac::Key,
+}
 
 /// The text is no secret. It goes on from the name of the field that has it, and repeats nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +66,7 @@ impl Secret {
     pub fn generate() -> Self {
         let mut random = Zeroizing::new([0; SECRET_RANDOM_BYTES]);
         aws_lc_rs::rand::fill(random.as_mut()).expect("the system gives random bytes");
-        Self(Zeroizing::new(random.to_vec()))
+        Self::of(Zeroizing::new(random.to_vec()))
     }
 
     /// Reads one as it is shown: `whsec_` and base64.
@@ -71,17 +78,21 @@ impl Secret {
             text.strip_prefix(SECRET_PREFIX).filter(|_| text.len() <= SECRET_TEXT_MAX).ok_or(BadSecret)?;
         let bytes = Zeroizing::new(BASE64.decode(encoded).map_err(|_| BadSecret)?);
         if (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
-            Ok(Self(bytes))
+            Ok(Self::of(bytes))
         } else {
             Err(BadSecret)
         }
+    }
+
+    fn of(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes), bytes }
     }
 
     /// The secret itself, for the two places that may have it: the API's answer and the sealed registry.
     pub fn expose(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(SECRET_TEXT_MAX));
         text.push_str(SECRET_PREFIX);
-        STANDARD.encode_string(self.0.as_slice(), &mut text);
+        STANDARD.encode_string(self.bytes.as_slice(), &mut text);
         text
     }
 }
@@ -103,15 +114,15 @@ pub fn sign(secrets: &[&Secret], id: &str, timestamp_seconds: i64, body: &[u8]) 
     let signatures: Vec<_> =
         secrets.iter().map(|secret| signature(secret, id, timestamp_seconds, body)).collect();
     let value = |text: String| HeaderValue::try_from(text).map_err(|_| BadId);
-    Ok(HeaderMap::from_iter([
-        (WEBHOOK_ID, value(id.to_owned())?),
-        (WEBHOOK_TIMESTAMP, timestamp_seconds.into()),
-        (WEBHOOK_SIGNATURE, value(signatures.join(" "))?),
-    ]))
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(WEBHOOK_ID, value(id.to_owned())?);
+    headers.insert(WEBHOOK_TIMESTAMP, timestamp_seconds.into());
+    headers.insert(WEBHOOK_SIGNATURE, value(signatures.join(" "))?);
+    Ok(headers)
 }
 
 fn signature(secret: &Secret, id: &str, timestamp_seconds: i64, body: &[u8]) -> String {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &secret.0));
+    let mut context = hmac::Context::with_key(&secret.key);
     context.update(format!("{id}.{timestamp_seconds}.").as_bytes());
     context.update(body);
     let mut text = "v1,".to_owned();
@@ -150,9 +161,9 @@ mod tests {
     #[test]
     fn a_secret_is_read_as_it_is_shown_and_shows_itself_nowhere_else() {
         let secret = Secret::generate();
-        assert_eq!(Secret::parse(&secret.expose()).unwrap().0, secret.0);
-        assert_eq!(secret.0.len(), SECRET_RANDOM_BYTES);
-        assert_ne!(Secret::generate().0, secret.0);
+        assert_eq!(Secret::parse(&secret.expose()).unwrap().bytes, secret.bytes);
+        assert_eq!(secret.bytes.len(), SECRET_RANDOM_BYTES);
+        assert_ne!(Secret::generate().bytes, secret.bytes);
         assert_eq!(format!("{secret:?}"), "Secret(..)");
         let of = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
         for good in [of(24), of(25), of(64), of(25).trim_end_matches('=').to_owned()] {

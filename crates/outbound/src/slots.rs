@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests to one host (scheme, name and port) at a time. A thousand webhooks are no means to knock somebody over; and so many that
 /// hang are not likely to be all that is asked of a host that others use, too. As many connections to it are kept.
-pub(crate) const REQUESTS_PER_HOST_MAX: usize = 128;
+pub const REQUESTS_PER_HOST_MAX: usize = 128;
 
 /// The hosts that are asked now.
 #[derive(Debug, Default)]

@@ -81,11 +81,7 @@ impl Target {
     }
 
     /// Scheme, host and port, which are no secret.
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    pub(crate) fn shared_origin(&self) -> &Arc<str> {
+    pub fn origin(&self) -> &Arc<str> {
         &self.origin
     }
 

@@ -25,7 +25,7 @@ fn ordinary_urls_are_taken() {
         ("https://internal.example.com/", "https://internal.example.com"),
     ] {
         let target = Target::parse(text, &STRICT).unwrap_or_else(|error| panic!("{text} {error}"));
-        assert_eq!(target.origin(), origin, "{text}");
+        assert_eq!(&**target.origin(), origin, "{text}");
     }
 }
 
