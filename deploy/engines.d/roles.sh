@@ -69,7 +69,9 @@ role_ready() {
     printf 'GET /readyz?verbose HTTP/1.0\r\nHost: %s\r\n\r\n' "$listen" >&3
     read -r -t 5 _ status _ <&3 || { echo "it does not answer"; return 1; }
     [ "$status" != 200 ] || return 0
-    while read -r -t 5 line || [ -n "$line" ]; do echo "$line"; done <&3
+    # What it lacks stands behind the head.
+    while read -r -t 5 line <&3 && [ "$line" != $'\r' ]; do :; done
+    while read -r -t 5 line <&3 || [ -n "$line" ]; do echo "$line"; done
     return 1
 }
 
