@@ -20,7 +20,7 @@ cassandra_prepare() {
         setting "$node" members "$nodes"
         cassandra_yaml "$node" "$id" "$native" "$storage" "$seeds"
         # Without jamm as an agent, which the archive of classes does not go with: Cassandra then measures its objects in another way.
-        runs "$node" "$java" -Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$(class_flags cassandra)" \
+        runs "$node" "$java" -Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$(class_flag cassandra)" \
             "${jvm_home[@]}" "@$parts/cassandra.jvm" "-Dlogback.configurationFile=$parts/cassandra.logback.xml" \
             "-Dcassandra.config=file://$dir/$node/cassandra.yaml" \
             "-Dcassandra.storagedir=$dir/$node/data" "-Dcassandra.logdir=$dir/$node" \

@@ -66,7 +66,7 @@ find_java() {
     local candidate version
     for candidate in "${JAVA_HOME:-/none}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*"$JAVA_VERSION"*/bin/java; do
         [ -x "$candidate" ] || continue
-        version=$("$candidate" -version 2>&1)
+        version=$("$candidate" -version 2>&1 || true)
         if [[ $version == *"version \"$JAVA_VERSION."* ]]; then
             java=$candidate java_build=$(cksum <<<"$version")
             return
@@ -86,19 +86,22 @@ needs_java() {
     [ -n "${java:-}" ] || die "there is no Java $JAVA_VERSION"
 }
 
-# Flags by which a JVM of this engine takes classes from their archive, or writes that when it ends.
-class_flags() {
-    if [ -n "${archiving:-}" ]; then
-        echo "-XX:ArchiveClassesAtExit=$archiving"
-    else
-        echo "-XX:SharedArchiveFile=$(class_archive "$1")"
-    fi
+# The flag by which a JVM of this engine takes classes from their archive, or writes that when it ends.
+class_flag() {
+    if [ -n "${archiving:-}" ]; then echo "-XX:ArchiveClassesAtExit=$archiving"; else archive_flag "$1"; fi
+}
+
+# A JVM that is told of a file which holds nothing would leave out its own archive, too.
+archive_flag() {
+    local archive
+    archive=$(class_archive "$1")
+    if [ -s "$archive" ]; then echo "-XX:SharedArchiveFile=$archive"; else echo -Xshare:auto; fi
 }
 
 class_archive() { echo "$cache/$1-${java_build%% *}.jsa"; }
 
 # archive_classes ENGINE: has a node of it run once, which writes down the classes that it loaded as the JVM has them in memory. Each
-# node that is started afterwards takes a sixth to a quarter less processor time until it is ready. A JVM that finds none, or not its own, does without.
+# node that is started afterwards takes a sixth to a quarter less processor time until it is ready. Where that does not work it is not tried again.
 archive_classes() {
     local engine=$1 archive lock
     archive=$(class_archive "$engine")
@@ -111,6 +114,7 @@ archive_classes() {
             mv "$archive.partial" "$archive"
         else
             say "$engine starts without an archive of its classes"
+            : >"$archive"
         fi
     fi
     exec {lock}>&-

@@ -19,11 +19,11 @@ kafka_prepare() {
         setting "$node" port "${ports[2 * id - 2]}"
         setting "$node" brokers "$nodes"
         kafka_properties "$node" "$id" "${ports[2 * id - 2]}" "${ports[2 * id - 1]}" "$voters"
-        runs "$node" "$java" "${kafka_flags[@]}" "$(class_flags kafka)" "${jvm_home[@]}" \
+        runs "$node" "$java" "${kafka_flags[@]}" "$(class_flag kafka)" "${jvm_home[@]}" \
             "-Dlog4j2.configurationFile=$parts/kafka.log4j2.properties" -cp "$cache/kafka/*" kafka.Kafka server.properties
         (
             cd "$dir/$node" || exit
-            "$java" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "-XX:SharedArchiveFile=$(class_archive kafka)" "${jvm_home[@]}" \
+            "$java" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$(archive_flag kafka)" "${jvm_home[@]}" \
                 -cp "$cache/kafka/*" kafka.tools.StorageTool format -t dGhhbHdlZy1lbmdpbmVzMQ -c server.properties >log 2>&1
         ) &
         formatting+=($!)
