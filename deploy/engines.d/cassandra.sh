@@ -5,7 +5,6 @@ cassandra_fetch() {
     needs_java
     needs_tools
     fetch_jars cassandra
-    archive_classes cassandra
 }
 
 cassandra_prepare() {

@@ -105,7 +105,7 @@ class_archive() { echo "$cache/$1-${java_build%% *}.jsa"; }
 archive_classes() {
     local engine=$1 archive lock
     archive=$(class_archive "$engine")
-    exec {lock}>"$cache/lock"
+    exec {lock}>"$cache/$engine.lock"
     flock "$lock"
     if [ ! -f "$archive" ]; then
         say "archiving the classes of $engine"

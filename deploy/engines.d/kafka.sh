@@ -5,7 +5,6 @@ kafka_fetch() {
     needs_java
     needs_tools
     fetch_jars kafka
-    archive_classes kafka
 }
 
 kafka_prepare() {
