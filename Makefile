@@ -65,11 +65,16 @@ contract: built
 schema-test: built
 	deploy/schemathesis "$(TARGET)/debug/thalweg"
 
-# The API at a cluster of two processes a role on three nodes of each engine, and then harm to it.
+# The API at a cluster of two processes a role on three nodes of each engine, by the contract and by our tests at the same time, of which
+# many wait for something: more of them at once than there are processors. And then harm to it.
 cluster-test: built
 	THALWEG=$(TARGET)/debug/thalweg deploy/cluster with --nodes 3 -- sh -ec '\
-		if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$$THALWEG_URL" $(CONTRACT_SECTIONS); fi; \
-		$(CARGO) test --workspace --features $(ENGINES) --test cluster --test harm'
+		trap wait EXIT; \
+		contract() { if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$$THALWEG_URL" $(CONTRACT_SECTIONS); fi; }; \
+		contract & contract=$$!; \
+		$(CARGO) test --workspace --features $(ENGINES) --test cluster -- --test-threads 8; \
+		wait $$contract; \
+		$(CARGO) test --workspace --features $(ENGINES) --test harm'
 
 # For a person: a whole cluster behind one port. Settings come from the environment.
 cluster: build

@@ -36,7 +36,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    fn word(self) -> &'static str {
+    /// What the script calls it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Freeze => "freeze",

@@ -1,7 +1,8 @@
 //! Does harm to a cluster, node after node, while things publish to it, and then looks for what is lost.
 //!
 //! Between two faults so many packs have to be acknowledged, so that a fast machine and a slow one are harmed at like places. The
-//! load is an open loop well below what the machine takes: what recovers competes with it for the same cores.
+//! load is an open loop well below what the machine takes: what recovers competes with it for the same cores. What has to last a
+//! while, as a writer that is frozen, lasts while others are killed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use anyhow::{Context as _, bail};
 use rand::RngExt as _;
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Fault};
 use crate::http::Connection;
-use crate::ledger::{Ledger, Load, Pace, Plan, PublishReport, Verdict};
+use crate::ledger::{Ledger, Load, Pace, PackNumber, Plan, PublishReport, Verdict};
 
 /// How long a harmed cluster may take to acknowledge the packs that the next fault waits for.
 const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(120);
@@ -48,11 +49,24 @@ impl Default for Faults {
     }
 }
 
+/// One fault, and what followed. A pack that is missing was sent in the last step whose first pack is not above it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Done {
+    /// The fault and its nodes.
+    pub what: String,
+    /// The first pack that was sent after it began.
+    pub first_pack: PackNumber,
+    /// How long it took to be done: of a restart, until the nodes were ready.
+    pub seconds: f64,
+    /// How many seconds passed then until the next packs were acknowledged.
+    pub progress_seconds: f64,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct FaultReport {
-    /// What was done, in order: the fault, the node, and how many seconds passed until the next packs were acknowledged.
-    pub done: Vec<(String, f64)>,
+    /// What was done, in order.
+    pub done: Vec<Done>,
     /// What was published meanwhile.
     pub published: PublishReport,
     /// What was published while the ingest nodes were stopped in good order and started again, one after the other.
@@ -150,18 +164,7 @@ pub async fn fault_test(cluster: &Cluster, faults: &Faults) -> anyhow::Result<Fa
         Harm { cluster, faults, publishing: Publishing::start(&ledger, faults.rate), done: Vec::new() };
     harm.publishing.progress(faults.packs_between).await?;
     for round in 0..faults.rounds {
-        for (kind, nodes) in [
-            ("ingest", faults.role_nodes),
-            ("writer", faults.role_nodes),
-            ("reader", faults.role_nodes),
-            ("control-plane", faults.role_nodes),
-            ("webhooks", faults.role_nodes),
-            ("kafka", faults.engine_nodes),
-            ("cassandra", faults.engine_nodes),
-        ] {
-            harm.kill(&format!("{kind}-{}", round % nodes + 1)).await?;
-        }
-        harm.freeze(&format!("writer-{}", round % faults.role_nodes + 1)).await?;
+        harm.round(round).await?;
     }
     let Harm { publishing, done, .. } = harm;
     let published = publishing.end().await?;
@@ -181,30 +184,44 @@ struct Harm<'a> {
     cluster: &'a Cluster,
     faults: &'a Faults,
     publishing: Publishing,
-    done: Vec<(String, f64)>,
+    done: Vec<Done>,
 }
 
 impl Harm<'_> {
-    async fn kill(&mut self, node: &str) -> anyhow::Result<()> {
-        self.cluster.fault(Fault::Kill, &[node]).await?;
-        self.progress(format!("kill {node}")).await?;
-        self.cluster.fault(Fault::Restart, &[node]).await?;
-        self.progress(format!("restart {node}")).await
-    }
-
-    async fn freeze(&mut self, node: &str) -> anyhow::Result<()> {
-        self.cluster.fault(Fault::Freeze, &[node]).await?;
+    /// One of each kind is killed, and a writer frozen: the others have to do without both.
+    async fn round(&mut self, round: u32) -> anyhow::Result<()> {
+        let Faults { role_nodes, engine_nodes, .. } = *self.faults;
+        let role = |kind| format!("{kind}-{}", round % role_nodes + 1);
+        let engine = |kind| format!("{kind}-{}", round % engine_nodes + 1);
+        let frozen = role("writer");
+        self.fault(Fault::Freeze, &[&frozen]).await?;
         let thaw_at = Instant::now() + FROZEN;
-        self.progress(format!("freeze {node}")).await?;
-        tokio::time::sleep_until(thaw_at).await;
-        self.cluster.fault(Fault::Thaw, &[node]).await?;
-        self.progress(format!("thaw {node}")).await
+        for kind in ["ingest", "reader", "control-plane", "webhooks"] {
+            let node = role(kind);
+            self.fault(Fault::Kill, &[&node]).await?;
+            self.fault(Fault::Restart, &[&node]).await?;
+        }
+        sleep_until(thaw_at).await;
+        self.fault(Fault::Thaw, &[&frozen]).await?;
+        // Not the one that has just lost its lanes: nobody writes until its session has ended, too.
+        let writer = format!("writer-{}", (round + 1) % role_nodes + 1);
+        let dead = [writer, engine("kafka"), engine("cassandra")];
+        let dead = dead.each_ref().map(String::as_str);
+        for node in dead {
+            self.fault(Fault::Kill, &[node]).await?;
+        }
+        self.fault(Fault::Restart, &dead).await
     }
 
-    async fn progress(&mut self, done: String) -> anyhow::Result<()> {
-        let took = self.publishing.progress(self.faults.packs_between).await;
-        let took = took.with_context(|| format!("after {done}; before that {:?}", self.done))?;
-        self.done.push((done, took.as_secs_f64()));
+    /// Does it, and waits for the next packs.
+    async fn fault(&mut self, fault: Fault, nodes: &[&str]) -> anyhow::Result<()> {
+        let what = format!("{} {}", fault.word(), nodes.join(" "));
+        let (began, first_pack) = (Instant::now(), self.publishing.ledger.next_pack());
+        self.cluster.fault(fault, nodes).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        let progress = self.publishing.progress(self.faults.packs_between).await;
+        let progress = progress.with_context(|| format!("after {what}; before that {:?}", self.done))?;
+        self.done.push(Done { what, first_pack, seconds, progress_seconds: progress.as_secs_f64() });
         Ok(())
     }
 }

@@ -18,9 +18,10 @@ cassandra_prepare() {
         setting "$node" port "$native"
         setting "$node" members "$nodes"
         cassandra_yaml "$node" "$id" "$native" "$storage" "$seeds"
-        runs "$node" "$(find_java)" -Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "${jvm_home[@]}" \
-            "@$parts/cassandra.jvm" "-Dlogback.configurationFile=$parts/cassandra.logback.xml" \
-            "-javaagent:$(echo "$cache"/cassandra/jamm-*.jar)" "-Dcassandra.config=file://$dir/$node/cassandra.yaml" \
+        # Without jamm as an agent, which the archive of classes does not go with: Cassandra then measures its objects in another way.
+        runs "$node" "$java" -Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$(class_flag cassandra)" \
+            "${jvm_home[@]}" "@$parts/cassandra.jvm" "-Dlogback.configurationFile=$parts/cassandra.logback.xml" \
+            "-Dcassandra.config=file://$dir/$node/cassandra.yaml" \
             "-Dcassandra.storagedir=$dir/$node/data" "-Dcassandra.logdir=$dir/$node" \
             -cp "$cache/cassandra/*" org.apache.cassandra.service.CassandraDaemon
     done
@@ -36,7 +37,7 @@ rpc_address: 127.0.0.$2
 native_transport_port: $3
 storage_port: $4
 # Tokens that split the ring evenly: nodes with known tokens start all at once.
-initial_token: $(python3 -c "print(-2**63 + ($2 - 1) * (2**64 // $nodes))")
+initial_token: $(cassandra_token "$2")
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters: [{ seeds: "$5" }]
@@ -48,6 +49,9 @@ cdc_raw_directory: $dir/$1/data/cdc
 Y
     } >"$dir/$1/cassandra.yaml"
 }
+
+# Below 2^63, which the shell's own numbers reach.
+cassandra_token() { echo $((-0x7fffffffffffffff - 1 + ($1 - 1) * 2 * (0x7fffffffffffffff / nodes))); }
 
 # Of several nodes each has to reach the others: those that live answer a read of a table that is on three nodes.
 cassandra_ready() {

@@ -18,12 +18,12 @@ kafka_prepare() {
         setting "$node" port "${ports[2 * id - 2]}"
         setting "$node" brokers "$nodes"
         kafka_properties "$node" "$id" "${ports[2 * id - 2]}" "${ports[2 * id - 1]}" "$voters"
-        runs "$node" "$(find_java)" "${kafka_flags[@]}" "${jvm_home[@]}" \
+        runs "$node" "$java" "${kafka_flags[@]}" "$(class_flag kafka)" "${jvm_home[@]}" \
             "-Dlog4j2.configurationFile=$parts/kafka.log4j2.properties" -cp "$cache/kafka/*" kafka.Kafka server.properties
         (
             cd "$dir/$node" || exit
-            "$(find_java)" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "${jvm_home[@]}" -cp "$cache/kafka/*" \
-                kafka.tools.StorageTool format -t dGhhbHdlZy1lbmdpbmVzMQ -c server.properties >log 2>&1
+            "$java" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$(archive_flag kafka)" "${jvm_home[@]}" \
+                -cp "$cache/kafka/*" kafka.tools.StorageTool format -t dGhhbHdlZy1lbmdpbmVzMQ -c server.properties >log 2>&1
         ) &
         formatting+=($!)
     done
@@ -57,7 +57,6 @@ share.coordinator.state.topic.min.isr=$in_sync
 P
     } >"$dir/$1/server.properties"
 }
-
 
 kafka_ready() {
     local id port brokers living

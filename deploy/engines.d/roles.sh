@@ -8,7 +8,7 @@ thalweg_program() {
 }
 
 # A random secret, as the settings take it.
-secret() { python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode())'; }
+secret() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
 
 # What no role is given but those that need it: each runs alone with only its own connections.
 OWN_SETTINGS=(KAFKA_BROKERS CQL_NODES POSTGRES_URL INTERNAL_SECRET CONTROL_PLANE_URL TOKEN_SECRET SEALING_SECRET ADMIN_PASSWORD
@@ -61,18 +61,18 @@ role_runs() {
     )
 }
 
+# Ready when it says so; asked without a program, because it is asked often.
 role_ready() {
-    local listen
+    local listen status line
     eval "$(settings "$1")"
-    python3 - "http://$listen/readyz?verbose" <<'P'
-import sys, urllib.error, urllib.request
-try:
-    urllib.request.urlopen(sys.argv[1], timeout=5)
-except urllib.error.HTTPError as answer:
-    sys.exit(answer.read().decode())
-except OSError as error:
-    sys.exit(str(error))
-P
+    exec 3<>"/dev/tcp/${listen%:*}/${listen#*:}" || return
+    printf 'GET /readyz?verbose HTTP/1.0\r\nHost: %s\r\n\r\n' "$listen" >&3
+    read -r -t 5 _ status _ <&3 || { echo "it does not answer"; return 1; }
+    [ "$status" != 200 ] || return 0
+    # What it lacks stands behind the head.
+    while read -r -t 5 line <&3 && [ "$line" != $'\r' ]; do :; done
+    while read -r -t 5 line <&3 || [ -n "$line" ]; do echo "$line"; done
+    return 1
 }
 
 control-plane_ready() { role_ready "$1"; }

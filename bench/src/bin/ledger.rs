@@ -15,7 +15,7 @@ use serde_json::json;
 use thalweg_bench::api::Login;
 use thalweg_bench::cluster::Cluster;
 use thalweg_bench::crowd::{Crowd, CrowdReport, P99_RATIO_MAX, crowd_test, is_back};
-use thalweg_bench::faults::{FaultReport, Faults, OutageReport, fault_test, store_outage};
+use thalweg_bench::faults::{Done, FaultReport, Faults, OutageReport, fault_test, store_outage};
 use thalweg_bench::kills::{Ending, KillReport, Kills, kill_test};
 use thalweg_bench::ledger::{Ledger, Load, Pace, Plan, PublishReport, Verdict};
 use tokio_util::sync::CancellationToken;
@@ -306,8 +306,10 @@ impl HarmOptions {
 
 fn print_harm(report: &FaultReport) {
     println!("harm");
-    for (done, seconds) in &report.done {
-        println!("  {done:<28} the next packs took {seconds:>7.2} s");
+    for Done { what, first_pack, seconds, progress_seconds } in &report.done {
+        println!(
+            "  {what:<28} {seconds:>7.2} s; the next packs, from {first_pack:>7} on, {progress_seconds:>7.2} s"
+        );
     }
     print_published(&report.published);
     println!("rolling over the ingest nodes");

@@ -109,6 +109,11 @@ impl Ledger {
         self.outcomes().of(pack)
     }
 
+    /// The first pack that nobody has sent yet.
+    pub fn next_pack(&self) -> PackNumber {
+        self.next.load(Ordering::Relaxed)
+    }
+
     fn take_number(&self) -> PackNumber {
         self.next.fetch_add(1, Ordering::Relaxed)
     }

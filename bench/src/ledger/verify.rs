@@ -13,8 +13,10 @@ use super::{Ledger, Outcome, Plan, RECORDS_MAX, RecordNumber, UNIT};
 use crate::api::{self, PAGE_RECORDS_MAX, PageStart, Row};
 use crate::http::Connection;
 
-/// Between two looks at whether everything is stored.
+/// Between two looks at whether everything is stored, at least: a look takes from what has to store it.
 const POLL_PAUSE: Duration = Duration::from_millis(20);
+/// A wait that is longer is known to this part of itself.
+const POLL_PART: u32 = 20;
 /// Faults that are described; the rest are counted.
 const EXAMPLES_MAX: usize = 10;
 
@@ -134,7 +136,7 @@ impl Ledger {
             if Instant::now() > deadline {
                 return total.map(|_| started.elapsed());
             }
-            sleep(POLL_PAUSE).await;
+            sleep(POLL_PAUSE.max(started.elapsed() / POLL_PART)).await;
         }
     }
 

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use thalweg_bench::cluster::Fault;
+use thalweg_bench::cluster::{Cluster, Fault};
 
 use crate::harness::{Server, Thing, eventually};
 use crate::receiver::{Mood, Receiver, is_in_order, publish, until_taken, webhook};
-use crate::{alone, cluster};
 
 const THINGS: usize = 6;
 /// Values that every thing has published between two faults.
@@ -59,10 +58,8 @@ async fn until_going_on(fleet: &Fleet, receiver: &Receiver, path: &str) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_nodes_of_webhooks_and_a_killed_registry_lose_no_delivery() {
-    let _alone = alone().await;
-    let (server, cluster) = (Server::start(), cluster());
+pub(crate) async fn killed_nodes_of_webhooks_and_a_killed_registry_lose_no_delivery(cluster: &Cluster) {
+    let server = Server::start();
     let receiver = Receiver::start().await;
     let user = server.user().await;
     let mut things = Vec::new();

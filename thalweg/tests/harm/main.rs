@@ -1,5 +1,5 @@
 //! Harm to the cluster that `deploy/cluster with` started, and what has to happen within a second: one test at a time, and nothing
-//! else is asked of it meanwhile.
+//! else is asked of it meanwhile. A test that has to wait shows in that time what its harm has nothing to do with.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 

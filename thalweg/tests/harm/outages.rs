@@ -14,6 +14,16 @@ async fn status(thing: &Thing) -> u16 {
     thing.post("").body(r#"[{"n":"a","v":1}]"#).send().await.unwrap().status().as_u16()
 }
 
+/// Publishes one after the other, of which each is told to come again.
+async fn refused(thing: &Thing, publishes: usize) {
+    for _ in 0..publishes {
+        let answer = thing.post("").body(r#"[{"n":"a","v":1}]"#).send().await.unwrap();
+        let retry_after = answer.headers().get("retry-after").cloned();
+        assert_eq!(answer.status(), 503, "{}", answer.text().await.unwrap());
+        assert!(retry_after.is_some(), "a publish that was refused is told when to come again");
+    }
+}
+
 #[tokio::test]
 async fn without_brokers_every_publish_is_answered_503_with_retry_after_until_they_are_back() {
     let _alone = alone().await;
@@ -21,16 +31,10 @@ async fn without_brokers_every_publish_is_answered_503_with_retry_after_until_th
     let thing = server.user().await.connected_thing().await;
     assert_eq!(status(&thing).await, 202);
     cluster.fault(Fault::Kill, &BROKERS).await.unwrap();
-    let node = Thing { base: format!("http://{}", cluster.address_of("ingest-1").unwrap()), ..thing.clone() };
-    // A node tries with one publish whether they are back, which waits; through the proxy each of two nodes does.
-    for (target, publishes) in [(&node, 20), (&thing, 4)] {
-        for _ in 0..publishes {
-            let answer = target.post("").body(r#"[{"n":"a","v":1}]"#).send().await.unwrap();
-            let retry_after = answer.headers().get("retry-after").cloned();
-            assert_eq!(answer.status(), 503, "{}", answer.text().await.unwrap());
-            assert!(retry_after.is_some(), "a publish that was refused is told when to come again");
-        }
-    }
+    let at = |node| Thing { base: format!("http://{}", cluster.address_of(node).unwrap()), ..thing.clone() };
+    let (first, second) = (at("ingest-1"), at("ingest-2"));
+    // The first that comes to a node waits for them, and so would, later, one a second; all at the same time, that is one wait.
+    tokio::join!(refused(&first, 20), refused(&second, 20), refused(&thing, 4));
     cluster.fault(Fault::Restart, &BROKERS).await.unwrap();
     eventually(async || match status(&thing).await {
         202 => Ok(()),

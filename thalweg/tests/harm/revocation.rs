@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::cluster;
 use crate::harness::{Server, Thing, User};
-use crate::{alone, cluster};
 
 const PACK: &str = r#"[{"n":"a","v":1}]"#;
 /// What is promised while the change feed can be read.
@@ -49,9 +49,7 @@ async fn revoked(user: &User<'_>, wanted: u16, revoke: impl AsyncFn(&User<'_>, &
     }
 }
 
-#[tokio::test]
-async fn a_disconnected_thing_is_refused_everywhere_within_a_second() {
-    let _alone = alone().await;
+pub(crate) async fn a_disconnected_thing_is_refused_everywhere_within_a_second() {
     let server = Server::start();
     revoked(&server.user().await, 403, async |user, thing| {
         let ids = json!({"channel_ids": [thing.channel], "thing_ids": [thing.id]});
@@ -61,9 +59,7 @@ async fn a_disconnected_thing_is_refused_everywhere_within_a_second() {
     .await;
 }
 
-#[tokio::test]
-async fn a_deleted_thing_is_unknown_everywhere_within_a_second() {
-    let _alone = alone().await;
+pub(crate) async fn a_deleted_thing_is_unknown_everywhere_within_a_second() {
     let server = Server::start();
     revoked(&server.user().await, 401, async |user, thing| {
         let answer = user.request(Method::DELETE, &format!("/things/{}", thing.id)).send().await.unwrap();
@@ -72,9 +68,7 @@ async fn a_deleted_thing_is_unknown_everywhere_within_a_second() {
     .await;
 }
 
-#[tokio::test]
-async fn a_replaced_key_is_unknown_everywhere_within_a_second_and_the_new_one_works() {
-    let _alone = alone().await;
+pub(crate) async fn a_replaced_key_is_unknown_everywhere_within_a_second_and_the_new_one_works() {
     let server = Server::start();
     revoked(&server.user().await, 401, async |user, thing| {
         let path = format!("/things/{}/key", thing.id);

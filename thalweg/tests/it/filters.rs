@@ -111,7 +111,8 @@ async fn every_combination_of_filters_answers_what_was_sent_in_both_directions()
 
     let choices = choices(&first, &uuid::Uuid::new_v4().to_string());
     let combinations: usize = choices.iter().map(Vec::len).product();
-    for mut number in 0..combinations {
+    // Every eleventh still holds whatever two of the parameters may say together.
+    for mut number in (0..combinations).step_by(server.fewer(1, 11)) {
         let mut query = "limit=100".to_owned();
         let mut wanted: Vec<&Sent> = sent.iter().collect();
         for parameter in &choices {
@@ -154,9 +155,10 @@ async fn a_walk_by_cursor_shows_each_record_once_while_a_thing_publishes_all_ove
     let channel = user.channel().await;
     let (thing, busy) = (user.thing_on(&channel).await, user.thing_on(&channel).await);
     // Spread over many buckets, so that a walk takes a while.
+    let count = server.fewer(500, 200);
     let old = |i: i64| json!({"n": "old", "t": 1_700_000_000 + i * 600, "v": i});
-    thing.publish(&Value::from_iter((0..500).map(old))).await;
-    thing.until_stored(500).await;
+    thing.publish(&Value::from_iter((0..count).map(old))).await;
+    thing.until_stored(count as u64).await;
 
     // A pack for each page, of fewer records than the page has: a walk that gains less than it loses never ends.
     let pages = Arc::new(Semaphore::new(1));
@@ -168,7 +170,8 @@ async fn a_walk_by_cursor_shows_each_record_once_while_a_thing_publishes_all_ove
                 page.forget();
                 // Before, between and behind the old ones, at their very times and beside them.
                 let new = |i: i64| {
-                    let time = 1_700_000_000 + (i * 331 + packs * 13) % 700 * 600 - 60_000 + packs % 2;
+                    let time =
+                        1_700_000_000 + (i * 331 + packs * 13) % (count + 200) * 600 - 60_000 + packs % 2;
                     json!({"n": format!("new{packs}"), "t": time, "v": -i - 1})
                 };
                 busy.publish(&Value::from_iter((0..4).map(new))).await;
@@ -177,9 +180,10 @@ async fn a_walk_by_cursor_shows_each_record_once_while_a_thing_publishes_all_ove
             packs
         }
     });
-    let up: Vec<i64> = (0..500).collect();
-    let down: Vec<i64> = (0..500).rev().collect();
-    for filter in ["", "&name=old", "&v=0&comparator=ge", "&from=1700000000&to=1700300000"] {
+    let up: Vec<i64> = (0..count).collect();
+    let down: Vec<i64> = (0..count).rev().collect();
+    let range = format!("&from=1700000000&to={}", 1_700_000_000 + count * 600);
+    for filter in ["", "&name=old", "&v=0&comparator=ge", &range] {
         for (direction, wanted) in [("asc", &up), ("desc", &down)] {
             let query = format!("limit=13&dir={direction}{filter}");
             assert_eq!(&walk(&thing, &query, &pages).await, wanted, "{query}");

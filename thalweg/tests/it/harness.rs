@@ -16,8 +16,9 @@ pub(crate) const PASSWORD: &str = "a user's password";
 
 /// How long a test waits for a condition before it fails. Generous: it is a bound, not an expectation.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Pause between two looks: what is waited for competes with the looking for the same cores.
+/// Pause between two looks, at first and in the end: what is waited for competes with the looking for the same cores.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_millis(200);
 
 /// A server process on a directory, killed and cleaned up when it is dropped; or the cluster that is tested.
 pub(crate) struct Server {
@@ -53,6 +54,11 @@ impl Server {
         let mut server = Self::start_in(data.path(), arguments);
         server.data = Some(data);
         server
+    }
+
+    /// So many of what costs one process little; on a cluster, where each costs the databases' processors more, fewer.
+    pub(crate) fn fewer<N>(&self, many: N, on_a_cluster: N) -> N {
+        if self.child.is_some() { many } else { on_a_cluster }
     }
 
     /// Starts a server on a directory that the caller keeps, and waits until it listens.
@@ -321,12 +327,14 @@ impl Thing {
 /// Asks until the answer is good.
 pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = LOOK_AGAIN_AFTER;
     loop {
         match ask().await {
             Ok(answer) => return answer,
             Err(problem) => assert!(Instant::now() < deadline, "{problem}"),
         }
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(LOOK_AGAIN_AFTER_MAX);
     }
 }
 
