@@ -1,12 +1,12 @@
 //! API keys: which of those that were issued are in force.
 
 use domain::{ApiKeyId, UserId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::entities::Scope;
 use super::listing::{ListQuery, Order};
+use super::row::row;
 use super::sql::{SqlBuilder, sql};
 use super::{Registry, RegistryError};
 use crate::author::Author;
@@ -35,13 +35,14 @@ pub(crate) struct NewApiKey {
     pub(crate) expires_at: Option<i64>,
 }
 
-#[derive(FromRow)]
-struct ApiKeyRow {
-    id: Uuid,
-    user_id: Uuid,
-    email: String,
-    issued_at: i64,
-    expires_at: Option<i64>,
+row! {
+    struct ApiKeyRow {
+        id: Uuid,
+        user_id: Uuid,
+        email: String,
+        issued_at: i64,
+        expires_at: Option<i64>,
+    }
 }
 
 impl ApiKeyRow {

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use domain::{ApiKeyId, UserId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::entities::Kind;
+use super::row::row;
 use super::sql::{SqlBuilder, sql};
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError, Tx};
 use crate::author::Author;
@@ -164,17 +164,18 @@ pub(crate) struct AuditEntry {
     pub(crate) done: Done,
 }
 
-#[derive(FromRow)]
-struct AuditRow {
-    seq: i64,
-    at: i64,
-    user_id: Option<Uuid>,
-    key_id: Option<Uuid>,
-    request_id: Option<String>,
-    deed: String,
-    entity_id: Option<Uuid>,
-    other_id: Option<Uuid>,
-    detail: Option<String>,
+row! {
+    struct AuditRow {
+        seq: i64,
+        at: i64,
+        user_id: Option<Uuid>,
+        key_id: Option<Uuid>,
+        request_id: Option<String>,
+        deed: String,
+        entity_id: Option<Uuid>,
+        other_id: Option<Uuid>,
+        detail: Option<String>,
+    }
 }
 
 impl AuditRow {

@@ -1,13 +1,13 @@
 //! Channels.
 
 use domain::{BucketWidth, ChannelId, ChannelProfile, Retention, UserId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::changes::{record_change, record_purge};
 use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, Within, load};
+use super::row::row;
 use super::sql::{SqlBuilder, sql};
 use super::things::CreateError;
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError};
@@ -24,15 +24,16 @@ pub(crate) struct Channel {
     pub(crate) profile: ChannelProfile,
 }
 
-#[derive(FromRow)]
-struct ChannelRow {
-    id: Uuid,
-    owner_id: Uuid,
-    name: String,
-    metadata: Option<String>,
-    bucket_width: i64,
-    storage_class: i64,
-    retention: i64,
+row! {
+    struct ChannelRow {
+        id: Uuid,
+        owner_id: Uuid,
+        name: String,
+        metadata: Option<String>,
+        bucket_width: i64,
+        storage_class: i64,
+        retention: i64,
+    }
 }
 
 impl ChannelRow {

@@ -1,12 +1,12 @@
 //! What groups and orgs have in common: a name, a description, an owner, and members.
 
 use domain::UserId;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::entities::{EntityUpdate, Kind, Numbered, Scope, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, Within, load};
+use super::row::row;
 use super::sql::SqlBuilder;
 use super::{Registry, RegistryError, Tx};
 use crate::author::Author;
@@ -34,15 +34,16 @@ pub(crate) struct NewCircle {
     pub(crate) metadata: Metadata,
 }
 
-#[derive(FromRow)]
-struct CircleRow {
-    id: Uuid,
-    owner_id: Uuid,
-    name: String,
-    description: String,
-    metadata: Option<String>,
-    created_at: i64,
-    updated_at: i64,
+row! {
+    struct CircleRow {
+        id: Uuid,
+        owner_id: Uuid,
+        name: String,
+        description: String,
+        metadata: Option<String>,
+        created_at: i64,
+        updated_at: i64,
+    }
 }
 
 impl CircleRow {

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use domain::{ThingId, WebhookId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
+use super::row::row;
 use super::sql::{SqlBuilder, sql};
 use super::webhooks::{Disabled, Format, RELEASED, note_change};
 use super::{ROWS_PER_INSERT_MAX, Registry, RegistryError, Tx};
@@ -207,30 +207,34 @@ impl Tally {
     }
 }
 
-/// A try as it is shown.
-#[derive(Debug, FromRow)]
-pub(crate) struct ShownAttempt {
-    pub(crate) at: i64,
-    pub(crate) delivery_id: Uuid,
-    pub(crate) outcome: i64,
-    pub(crate) status: i64,
-    pub(crate) latency: i64,
-    pub(crate) next_try_at: i64,
-    pub(crate) records: i64,
-    pub(crate) bytes: i64,
-    pub(crate) excerpt: String,
+row! {
+    /// A try as it is shown.
+    #[derive(Debug)]
+    pub(crate) struct ShownAttempt {
+        pub(crate) at: i64,
+        pub(crate) delivery_id: Uuid,
+        pub(crate) outcome: i64,
+        pub(crate) status: i64,
+        pub(crate) latency: i64,
+        pub(crate) next_try_at: i64,
+        pub(crate) records: i64,
+        pub(crate) bytes: i64,
+        pub(crate) excerpt: String,
+    }
 }
 
-/// A kept delivery as it is shown.
-#[derive(Debug, FromRow)]
-pub(crate) struct ShownDelivery {
-    pub(crate) id: Uuid,
-    pub(crate) records: i64,
-    pub(crate) bytes: i64,
-    pub(crate) attempts: i64,
-    pub(crate) next_try_at: i64,
-    pub(crate) created_at: i64,
-    pub(crate) expires_at: i64,
+row! {
+    /// A kept delivery as it is shown.
+    #[derive(Debug)]
+    pub(crate) struct ShownDelivery {
+        pub(crate) id: Uuid,
+        pub(crate) records: i64,
+        pub(crate) bytes: i64,
+        pub(crate) attempts: i64,
+        pub(crate) next_try_at: i64,
+        pub(crate) created_at: i64,
+        pub(crate) expires_at: i64,
+    }
 }
 
 /// Which kept deliveries.

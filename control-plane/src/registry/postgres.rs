@@ -8,7 +8,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
-use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions};
 use sqlx::query::{Query, QueryAs};
@@ -16,10 +15,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Postgres, SqlStr};
 
 use super::engine::Record;
 use super::sql::Sql;
-use super::{ConnectError, STATEMENTS_MAX, WAIT_MAX};
+use super::{ConnectError, STATEMENTS_MAX, WAIT_MAX, migrations};
 use crate::postgres_url::PostgresUrl;
-
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Connections that only read. A look-up takes a round trip, so a few serve thousands a second.
 const READERS: u32 = 8;
@@ -101,7 +98,7 @@ pub(super) async fn migrate(url: &PostgresUrl) -> Result<Vec<i64>, ConnectError>
     }
     let before = versions(&mut connection).await.map_err(ConnectError::Open)?;
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(url.options());
-    let run = MIGRATIONS.run(&pool).await;
+    let run = migrations::POSTGRES.run(&pool).await;
     // With the connection ends the lock that keeps several from it at once, if it did not end before.
     pool.close().await;
     run?;

@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use super::{ConnectError, STATEMENTS_MAX, WAIT_MAX};
-
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+use super::{ConnectError, STATEMENTS_MAX, WAIT_MAX, migrations};
 
 /// Connections that only read. Look-ups take tens of microseconds, so a few serve thousands a second.
 const READERS: u32 = 4;
@@ -42,7 +39,7 @@ pub(super) async fn open(file: &Path) -> Result<Pools, ConnectError> {
             .test_before_acquire(false)
     };
     let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(ConnectError::Open)?;
-    MIGRATIONS.run(&writer).await?;
+    migrations::SQLITE.run(&writer).await?;
     let readers = pool().max_connections(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Pools { writer, readers })
 }

@@ -1,13 +1,13 @@
 //! Things and their keys.
 
 use domain::{KeyDigest, ThingId, UserId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::changes::{record_change, record_purge};
 use super::entities::{EntityUpdate, Kind, Numbered, Scope, claim, delist, enlist, update_entity};
 use super::listing::{ListError, ListQuery, Within, load};
+use super::row::row;
 use super::sql::{SqlBuilder, sql};
 use super::ties::ties;
 use super::webhooks::delete_webhooks_of_thing;
@@ -52,13 +52,14 @@ impl From<sqlx::Error> for CreateError {
     }
 }
 
-#[derive(FromRow)]
-struct ThingRow {
-    id: Uuid,
-    owner_id: Uuid,
-    name: String,
-    metadata: Option<String>,
-    sealed_key: Vec<u8>,
+row! {
+    struct ThingRow {
+        id: Uuid,
+        owner_id: Uuid,
+        name: String,
+        metadata: Option<String>,
+        sealed_key: Vec<u8>,
+    }
 }
 
 impl ThingRow {

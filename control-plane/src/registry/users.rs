@@ -1,12 +1,12 @@
 //! Users, their passwords' hashes, and who is an admin.
 
 use domain::{ApiKeyId, UserId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
 use super::entities::{Kind, Numbered, Scope, delist, enlist, hand_over};
 use super::listing::{ListError, ListQuery, Within, load, select_in};
+use super::row::row;
 use super::sql::sql;
 use super::webhooks::delete_webhooks_of_user;
 use super::{Registry, RegistryError, Tx};
@@ -90,11 +90,12 @@ pub(crate) enum CreateUserError {
     Registry(#[from] RegistryError),
 }
 
-#[derive(FromRow)]
-struct UserRow {
-    id: Uuid,
-    email: String,
-    metadata: Option<String>,
+row! {
+    struct UserRow {
+        id: Uuid,
+        email: String,
+        metadata: Option<String>,
+    }
 }
 
 impl UserRow {

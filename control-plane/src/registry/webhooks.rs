@@ -3,10 +3,10 @@
 //! What is delivered, and how that goes, is [`super::deliveries`].
 
 use domain::{ThingId, UserId, WebhookId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::audit::{Deed, Done, record};
+use super::row::row;
 use super::sql::{Sql, SqlBuilder, sql};
 use super::{Registry, RegistryError, Tx};
 use crate::author::Author;
@@ -184,32 +184,33 @@ pub(crate) enum Rotation {
     Gone,
 }
 
-#[derive(FromRow)]
-struct WebhookRow {
-    id: Uuid,
-    thing_id: Uuid,
-    name: String,
-    format: i64,
-    url: String,
-    sealed_secret: Vec<u8>,
-    sealed_old_secret: Vec<u8>,
-    old_secret_until: i64,
-    created_at: i64,
-    active_since: i64,
-    disabled: i64,
-    disabled_at: i64,
-    attempts: i64,
-    delivered: i64,
-    failed: i64,
-    expired: i64,
-    dropped: i64,
-    last_delivered_at: i64,
-    last_failed_at: i64,
-    failures: i64,
-    failing_since: i64,
-    hold_until: i64,
-    pending_count: i64,
-    expired_count: i64,
+row! {
+    struct WebhookRow {
+        id: Uuid,
+        thing_id: Uuid,
+        name: String,
+        format: i64,
+        url: String,
+        sealed_secret: Vec<u8>,
+        sealed_old_secret: Vec<u8>,
+        old_secret_until: i64,
+        created_at: i64,
+        active_since: i64,
+        disabled: i64,
+        disabled_at: i64,
+        attempts: i64,
+        delivered: i64,
+        failed: i64,
+        expired: i64,
+        dropped: i64,
+        last_delivered_at: i64,
+        last_failed_at: i64,
+        failures: i64,
+        failing_since: i64,
+        hold_until: i64,
+        pending_count: i64,
+        expired_count: i64,
+    }
 }
 
 const COLUMNS: &str =
