@@ -1,9 +1,13 @@
 //! The two engines behind the queries: where a statement runs, and in what transaction.
 //!
 //! A registry is on one of them for its whole life. What a statement means is the same on both; what differs ends here.
+//!
+//! Here the futures are boxed, and rows are fetched before they are read as something: so sqlx is compiled into this crate
+//! once, and not again for whoever has a query, and for each type of row.
 
 use std::fmt;
 
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use sqlx::postgres::PgRow;
 use sqlx::query::{Query, QueryAs};
@@ -34,11 +38,13 @@ pub(super) enum Readers {
 
 impl Readers {
     /// Begins a transaction that reads one state of everything.
-    pub(super) async fn snapshot(&self) -> Result<Tx, sqlx::Error> {
-        match self {
-            Self::Sqlite(pool) => Ok(pool.begin().await?.into()),
-            Self::Postgres(pool) => Ok(Session::begin(pool, postgres::SNAPSHOT).await?.into()),
-        }
+    pub(super) fn snapshot(&self) -> BoxFuture<'_, Result<Tx, sqlx::Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Sqlite(pool) => Ok(pool.begin().await?.into()),
+                Self::Postgres(pool) => Ok(Session::begin(pool, postgres::SNAPSHOT).await?.into()),
+            }
+        })
     }
 }
 
@@ -78,11 +84,13 @@ impl Tx {
     }
 
     /// Makes its changes visible and durable.
-    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self.engine {
-            Engine::Sqlite(transaction) => transaction.commit().await,
-            Engine::Postgres(session) => session.commit().await,
-        }
+    pub(crate) fn commit(self) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            match self.engine {
+                Engine::Sqlite(transaction) => transaction.commit().await,
+                Engine::Postgres(session) => session.commit().await,
+            }
+        })
     }
 }
 
@@ -112,21 +120,36 @@ impl<'a> From<&'a mut Tx> for On<'a> {
 
 impl Sql {
     /// Runs it, and says how many rows it changed.
-    pub(super) async fn execute(self, tx: &mut Tx) -> Result<u64, sqlx::Error> {
-        match &mut tx.engine {
-            Engine::Sqlite(tx) => Ok(sqlite(&self).execute(&mut **tx).await?.rows_affected()),
-            Engine::Postgres(session) => session.execute(self).await,
-        }
+    pub(super) fn execute(self, tx: &mut Tx) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
+        Box::pin(async move {
+            match &mut tx.engine {
+                Engine::Sqlite(tx) => Ok(sqlite(&self).execute(&mut **tx).await?.rows_affected()),
+                Engine::Postgres(session) => session.execute(self).await,
+            }
+        })
     }
 
     /// All of its rows.
     pub(super) async fn fetch_all<'a, T: Record>(self, on: impl Into<On<'a>>) -> Result<Vec<T>, sqlx::Error> {
-        match on.into() {
-            On::Readers(Readers::Sqlite(pool)) => sqlite_as(&self).fetch_all(pool).await,
-            On::Readers(Readers::Postgres(pool)) => Session::of(pool).await?.fetch_all(self).await,
-            On::Tx(Tx { engine: Engine::Sqlite(tx), .. }) => sqlite_as(&self).fetch_all(&mut **tx).await,
-            On::Tx(Tx { engine: Engine::Postgres(session), .. }) => session.fetch_all(self).await,
-        }
+        self.rows(on.into()).await?.read()
+    }
+
+    /// All of its rows, whatever they are read as.
+    fn rows(self, on: On<'_>) -> BoxFuture<'_, Result<Rows, sqlx::Error>> {
+        Box::pin(async move {
+            match on {
+                On::Readers(Readers::Sqlite(pool)) => sqlite(&self).fetch_all(pool).await.map(Rows::Sqlite),
+                On::Readers(Readers::Postgres(pool)) => {
+                    Session::of(pool).await?.fetch_all(self).await.map(Rows::Postgres)
+                }
+                On::Tx(Tx { engine: Engine::Sqlite(tx), .. }) => {
+                    sqlite(&self).fetch_all(&mut **tx).await.map(Rows::Sqlite)
+                }
+                On::Tx(Tx { engine: Engine::Postgres(session), .. }) => {
+                    session.fetch_all(self).await.map(Rows::Postgres)
+                }
+            }
+        })
     }
 
     /// Its row, if there is one. It has one at most.
@@ -147,6 +170,21 @@ impl Sql {
         match &mut tx.engine {
             Engine::Sqlite(tx) => sqlite_as(&self).fetch(&mut **tx),
             Engine::Postgres(session) => session.fetch(self),
+        }
+    }
+}
+
+/// What a statement gave.
+enum Rows {
+    Sqlite(Vec<SqliteRow>),
+    Postgres(Vec<PgRow>),
+}
+
+impl Rows {
+    fn read<T: Record>(self) -> Result<Vec<T>, sqlx::Error> {
+        match self {
+            Self::Sqlite(rows) => rows.iter().map(T::from_row).collect(),
+            Self::Postgres(rows) => rows.iter().map(T::from_row).collect(),
         }
     }
 }

@@ -33,6 +33,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqlitePool;
@@ -141,11 +142,13 @@ impl Registry {
     }
 
     /// Begins such a transaction for what follows from changes, and is nobody's.
-    async fn begin_upkeep(&self) -> Result<Tx, RegistryError> {
-        match &self.writers {
-            Writers::Sqlite { pool, .. } => Ok(pool.begin_with("BEGIN IMMEDIATE").await?.into()),
-            Writers::Postgres { pool, .. } => Ok(Session::begin(pool, postgres::WRITE).await?.into()),
-        }
+    fn begin_upkeep(&self) -> BoxFuture<'_, Result<Tx, RegistryError>> {
+        Box::pin(async move {
+            match &self.writers {
+                Writers::Sqlite { pool, .. } => Ok(pool.begin_with("BEGIN IMMEDIATE").await?.into()),
+                Writers::Postgres { pool, .. } => Ok(Session::begin(pool, postgres::WRITE).await?.into()),
+            }
+        })
     }
 
     /// Begins a transaction that reads one state of everything.

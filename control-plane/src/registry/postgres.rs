@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{ConnectOptions as _, Connection as _, Postgres, SqlStr};
 
@@ -171,8 +171,8 @@ impl Session {
         self.ask(|connection| query(&sql).execute(connection)).await.map(|done| done.rows_affected())
     }
 
-    pub(super) async fn fetch_all<T: Record>(&mut self, sql: Sql) -> Result<Vec<T>, sqlx::Error> {
-        self.ask(|connection| query_as(&sql).fetch_all(connection)).await
+    pub(super) async fn fetch_all(&mut self, sql: Sql) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.ask(|connection| query(&sql).fetch_all(connection)).await
     }
 
     pub(super) fn fetch<T: Record>(&mut self, sql: Sql) -> BoxStream<'_, Result<T, sqlx::Error>> {
