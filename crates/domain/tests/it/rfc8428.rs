@@ -1,21 +1,37 @@
 //! The examples of RFC 8428 section 5.1, as data in `tests/rfc8428`.
 
-use rstest::rstest;
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 use thalweg_domain::senml::PackLimits;
 
 use super::senml::{lines_of, resolve};
 
+/// A test for each example.
+macro_rules! examples {
+    ($check:ident: $($name:ident($($argument:expr),+),)+) => {
+        $(
+            #[test]
+            fn $name() {
+                $check($($argument),+);
+            }
+        )+
+    };
+}
+
+examples! {
+    an_example_resolves_as_printed:
+    multiple_measurements(3),
+    one_sensor_over_time(4),
+    one_name_in_three_units(5),
+    a_base_name_that_changes(6),
+    metadata_that_is_ignored(8),
+    no_base_fields(10),
+    a_base_name_alone(11),
+    an_actuator(12),
+}
+
 /// Sections 5.1.3 to 5.1.7: the packs that the RFC prints again in resolved form.
-#[rstest]
-#[case::multiple_measurements(3)]
-#[case::one_sensor_over_time(4)]
-#[case::one_name_in_three_units(5)]
-#[case::a_base_name_that_changes(6)]
-#[case::metadata_that_is_ignored(8)]
-#[case::no_base_fields(10)]
-#[case::a_base_name_alone(11)]
-#[case::an_actuator(12)]
-fn an_example_resolves_as_printed(#[case] number: u32) {
+fn an_example_resolves_as_printed(number: u32) {
     let records = resolve(&example(&format!("ex{number}.json")), &PackLimits::default()).unwrap();
     let printed = example(&format!("ex{number}.resolved.json"));
     let mut printed: Vec<serde_json::Value> = serde_json::from_slice(&printed).unwrap();
@@ -30,35 +46,38 @@ fn an_example_resolves_as_printed(#[case] number: u32) {
     assert_eq!(lines_of(&records), printed.iter().map(line).collect::<Vec<_>>().join("\n"));
 }
 
+examples! {
+    an_example_resolves_to_these_records:
+    single_datapoint(1, "urn:dev:ow:10e2073a01080063 Cel @1700000000.000001 = 23.1"),
+    multiple_datapoints(
+        2,
+        "urn:dev:ow:10e2073a01080063:voltage V @1700000000.000001 = 120.1\n\
+         urn:dev:ow:10e2073a01080063:current A @1700000000.000001 = 1.2"
+    ),
+    data_types(
+        7,
+        "urn:dev:ow:10e2073a01080063:temp Cel @1700000000.000001 = 23.1\n\
+         urn:dev:ow:10e2073a01080063:label @1700000000.000001 = \"Machine Room\"\n\
+         urn:dev:ow:10e2073a01080063:open @1700000000.000001 = false\n\
+         urn:dev:ow:10e2073a01080063:nfv-reader @1700000000.000001 = [68, 69, 20, 0a]"
+    ),
+    a_base_only_record_first(
+        9,
+        "urn:dev:ow:10e2073a01080063:temp Cel @1700000000.000001 = 23.1\n\
+         urn:dev:ow:10e2073a01080063:heat / @1700000000.000001 = 1\n\
+         urn:dev:ow:10e2073a01080063:fan / @1700000000.000001 = 0"
+    ),
+    times_in_fractions(
+        13,
+        "2001:db8::3 / @1320078429 = 0.5\n\
+         2001:db8::4 / @1320078429 = 0.5\n\
+         2001:db8::3 / @1320078429.1 = 0\n\
+         2001:db8::4 / @1320078429.1 = 0"
+    ),
+}
+
 /// The examples with relative times, which the RFC can't print in resolved form.
-#[rstest]
-#[case::single_datapoint(1, "urn:dev:ow:10e2073a01080063 Cel @1700000000.000001 = 23.1")]
-#[case::multiple_datapoints(
-    2,
-    "urn:dev:ow:10e2073a01080063:voltage V @1700000000.000001 = 120.1\n\
-     urn:dev:ow:10e2073a01080063:current A @1700000000.000001 = 1.2"
-)]
-#[case::data_types(
-    7,
-    "urn:dev:ow:10e2073a01080063:temp Cel @1700000000.000001 = 23.1\n\
-     urn:dev:ow:10e2073a01080063:label @1700000000.000001 = \"Machine Room\"\n\
-     urn:dev:ow:10e2073a01080063:open @1700000000.000001 = false\n\
-     urn:dev:ow:10e2073a01080063:nfv-reader @1700000000.000001 = [68, 69, 20, 0a]"
-)]
-#[case::a_base_only_record_first(
-    9,
-    "urn:dev:ow:10e2073a01080063:temp Cel @1700000000.000001 = 23.1\n\
-     urn:dev:ow:10e2073a01080063:heat / @1700000000.000001 = 1\n\
-     urn:dev:ow:10e2073a01080063:fan / @1700000000.000001 = 0"
-)]
-#[case::times_in_fractions(
-    13,
-    "2001:db8::3 / @1320078429 = 0.5\n\
-     2001:db8::4 / @1320078429 = 0.5\n\
-     2001:db8::3 / @1320078429.1 = 0\n\
-     2001:db8::4 / @1320078429.1 = 0"
-)]
-fn an_example_resolves_to_these_records(#[case] number: u32, #[case] lines: &str) {
+fn an_example_resolves_to_these_records(number: u32, lines: &str) {
     let records = resolve(&example(&format!("ex{number}.json")), &PackLimits::default()).unwrap();
     assert_eq!(lines_of(&records), lines);
 }
