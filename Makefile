@@ -37,11 +37,13 @@ build:
 
 test: check unit contract schema-test cluster-test
 
+# The documentation with the features of the lints, and with `--examples`, of which there are none, because that takes the
+# features of the tests in: with any others, cargo would check dependencies, and us, once more.
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features $(ENGINES) --quiet -- -D warnings
 	$(CARGO) clippy --workspace --test cluster --test harm --features $(ENGINES) --quiet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --lib --bins --examples --features $(ENGINES) --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
