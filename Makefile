@@ -7,11 +7,20 @@ CONTRACT ?= ../shared/contract/seed_contract.py
 CONTRACT_SECTIONS = users things channels connect access messages orgs groups policies keys webhooks
 # The tests that need real engines; `cargo test` by itself leaves them out.
 ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-outbound/engines,thalweg-service/engines,thalweg-store/engines
+# Those of them that are asked for by name: `cargo test` leaves them out also with these features, because they need the whole machine, what
+# deploy/ starts, or both.
+OF_ENGINES = verifiers kafka postgres feed cql
+BY_NAME = load $(OF_ENGINES) cluster harm
+named = $(addprefix --test ,$(1))
+# Two at a time, for those that wait more than they compute: what one says is printed when it has ended, as a whole.
+BESIDE = --no-print-directory --jobs=2 --output-sync=target
+# Builds take no part in make's counting of jobs: cargo has its own.
+export CARGO_MAKEFLAGS =
 # Where cargo builds to.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: demo run build measuring built test check unit contract schema-test cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
+.PHONY: demo run build measuring built test check fetched unit load-test plain-test engine-test contract schema-test cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
 
 help:
 	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
@@ -35,27 +44,50 @@ run:
 build:
 	$(CARGO) build --release --package thalweg
 
-test: check unit contract schema-test cluster-test
+test:
+	$(MAKE) $(BESIDE) check fetched
+	$(MAKE) --no-print-directory load-test
+	$(MAKE) $(BESIDE) engine-test plain-test contract schema-test
+	$(MAKE) --no-print-directory cluster-test
 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features $(ENGINES) --quiet -- -D warnings
-	$(CARGO) clippy --workspace --test cluster --test harm --features $(ENGINES) --quiet -- -D warnings
+	$(CARGO) clippy --workspace $(call named,$(BY_NAME)) --features $(ENGINES) --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/contract deploy/scratch deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
+
+# What tests need from registries, once.
+fetched:
+	deploy/verifiers fetch
+	deploy/engines fetch
+	deploy/schemathesis fetch
 
 # Everything that is tested, always of the whole workspace: asked for by package, cargo would build the dependencies again with other
 # features.
 built:
 	$(CARGO) test --workspace --features $(ENGINES) --no-run
-	$(CARGO) test --workspace --features $(ENGINES) --no-run --test cluster --test harm
+	$(CARGO) test --workspace --features $(ENGINES) --no-run $(call named,$(BY_NAME))
+
+unit: load-test plain-test engine-test
+
+# Asserts what takes how long under load, so nothing else runs meanwhile, and what it stores goes to a disk.
+load-test: built
+	$(CARGO) test --workspace --features $(ENGINES) --test load
+
+# What these keep is in memory, if there is room: most of what they would wait for is the disk.
+plain-test engine-test contract schema-test: export TMPDIR = $(shell deploy/scratch)
+
+plain-test: built
+	$(CARGO) test --workspace --features $(ENGINES)
 
 # With real engines: started once, when everything is built, and stopped whatever becomes of the tests. And with those who verify our
 # signatures.
-unit: built
-	deploy/verifiers with -- deploy/engines with kafka cassandra postgres -- $(CARGO) test --workspace --features $(ENGINES)
+engine-test: built
+	deploy/verifiers with -- deploy/engines with kafka cassandra postgres -- \
+		$(CARGO) test --workspace --features $(ENGINES) $(call named,$(OF_ENGINES))
 
 contract: built
 	@if [ -f "$(CONTRACT)" ]; then deploy/contract "$(CONTRACT)" "$(TARGET)/debug/thalweg" $(CONTRACT_SECTIONS); \
