@@ -7,11 +7,17 @@ CONTRACT ?= ../shared/contract/seed_contract.py
 CONTRACT_SECTIONS = users things channels connect access messages orgs groups policies keys webhooks
 # The tests that need real engines; `cargo test` by itself leaves them out.
 ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-outbound/engines,thalweg-service/engines,thalweg-store/engines
+# Tests that `cargo test` leaves out also with these: they need the whole machine, or a cluster.
+BY_NAME = --test load --test cluster --test harm
+# What these keep is in memory, if there is room: most of what they would wait for is the disk.
+unit contract schema-test cluster-test: export TMPDIR = $(shell deploy/scratch)
+# Builds take no part in make's counting of jobs: cargo has its own.
+export CARGO_MAKEFLAGS =
 # Where cargo builds to.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 RELEASE = $(TARGET)/release
 
-.PHONY: demo run build measuring built test check unit contract schema-test cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
+.PHONY: demo run build measuring built test check fetched load-test unit contract schema-test cluster-test cluster cluster-stop soak-short engines engines-stop bench soak generated help
 
 help:
 	@echo "make demo     build, and watch a few things publish; ARGS=\"--things 20\" and the like"
@@ -35,24 +41,36 @@ run:
 build:
 	$(CARGO) build --release --package thalweg
 
-test: check unit contract schema-test cluster-test
+test:
+	$(MAKE) --no-print-directory --jobs=2 check fetched
+	$(MAKE) --no-print-directory load-test unit contract schema-test cluster-test
 
 # The documentation with the features of the lints, and with `--examples`, of which there are none, because that takes the
 # features of the tests in: with any others, cargo would check dependencies, and us, once more.
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features $(ENGINES) --quiet -- -D warnings
-	$(CARGO) clippy --workspace --test cluster --test harm --features $(ENGINES) --quiet -- -D warnings
+	$(CARGO) clippy --workspace $(BY_NAME) --features $(ENGINES) --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --lib --bins --examples --features $(ENGINES) --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/contract deploy/scratch deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
+
+# What tests need from registries, once; while the checks go on.
+fetched:
+	deploy/verifiers fetch
+	deploy/engines fetch
+	deploy/schemathesis fetch
 
 # Everything that is tested, always of the whole workspace: asked for by package, cargo would build the dependencies again with other
 # features.
 built:
 	$(CARGO) test --workspace --features $(ENGINES) --no-run
-	$(CARGO) test --workspace --features $(ENGINES) --no-run --test cluster --test harm
+	$(CARGO) test --workspace --features $(ENGINES) --no-run $(BY_NAME)
+
+# Asserts what takes how long under load, so nothing else runs meanwhile, and what it stores goes to a disk.
+load-test: built
+	$(CARGO) test --workspace --features $(ENGINES) --test load
 
 # With real engines: started once, when everything is built, and stopped whatever becomes of the tests. And with those who verify our
 # signatures.

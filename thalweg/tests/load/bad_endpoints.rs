@@ -11,7 +11,7 @@ use crate::harness::{Server, Thing};
 use crate::receiver::{Mood, Receiver, is_in_order, publish, until_taken, webhook};
 
 /// How long all endpoints are well,
-const WELL_FOR: Duration = Duration::from_secs(20);
+const WELL_FOR: Duration = Duration::from_secs(10);
 /// and how long some are not.
 const BAD_FOR: Duration = Duration::from_secs(60);
 /// Between two values that each thing publishes.

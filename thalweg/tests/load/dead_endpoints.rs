@@ -1,11 +1,13 @@
 //! A thousand webhooks, of which a hundred have endpoints that hang: what it costs in memory, and what the others notice.
 
 use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::alone;
 use crate::harness::{Server, Thing, eventually};
 use crate::memory::{peak_bytes, resident_bytes};
-use crate::receiver::{Mood, Receiver, publish, until_taken, webhook};
+use crate::receiver::{Mood, Receiver, publish, until_taken};
 
 const THINGS: usize = 100;
 const WEBHOOKS_PER_THING: usize = 10;
@@ -24,15 +26,17 @@ async fn a_hundred_endpoints_that_hang_take_no_memory_and_keep_nobody_waiting() 
     let mut things: Vec<Thing> = Vec::new();
     for number in 0..THINGS {
         let thing = user.thing_on(&channel).await;
-        for hook in 0..WEBHOOKS_PER_THING {
-            let hangs = number < HANGING_THINGS;
-            let base = if hangs { &hanging.base } else { &well.base };
+        let receiver = if number < HANGING_THINGS { &hanging } else { &well };
+        let webhooks = (0..WEBHOOKS_PER_THING).map(|hook| {
             let path = format!("/{number}/{hook}");
-            if hangs {
+            if number < HANGING_THINGS {
                 hanging.is(&path, Mood::Hangs);
             }
-            webhook(&user, &thing, &format!("{base}{path}"), "json").await;
-        }
+            json!({"name": path, "format": "json", "url": format!("{}{path}", receiver.base)})
+        });
+        let body = Value::from_iter(webhooks);
+        let made = user.request(Method::POST, &format!("/webhooks/{}", thing.id)).json(&body).send().await;
+        assert_eq!(made.unwrap().status(), 201);
         things.push(thing);
     }
     let round = async |value: i64| {

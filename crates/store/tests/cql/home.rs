@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::unprepared::Statement;
@@ -104,12 +105,11 @@ async fn empty(keyspace: &str) {
     let session = session().await;
     let tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
     let tables = session.query_unpaged(tables, (keyspace,)).await.unwrap().into_rows_result().unwrap();
-    for row in tables.rows::<(String,)>().unwrap() {
-        let (table,) = row.unwrap();
-        if table != "schema_version" {
-            let mut truncate = Statement::new(format!("TRUNCATE {keyspace}.{table}"));
-            truncate.set_request_timeout(Some(Duration::from_secs(60)));
-            session.query_unpaged(truncate, ()).await.unwrap();
-        }
-    }
+    let tables = tables.rows::<(String,)>().unwrap().map(|row| row.unwrap().0);
+    let truncate = async |table: String| {
+        let mut truncate = Statement::new(format!("TRUNCATE {keyspace}.{table}"));
+        truncate.set_request_timeout(Some(Duration::from_secs(60)));
+        session.query_unpaged(truncate, ()).await.unwrap();
+    };
+    join_all(tables.filter(|table| table != "schema_version").map(truncate)).await;
 }
