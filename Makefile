@@ -72,6 +72,9 @@ built:
 load-test: built
 	$(CARGO) test --workspace --features $(ENGINES) --test load
 
+# Of these, most wait more than they compute: twice as many at a time as there are processors.
+unit: export RUST_TEST_THREADS = $(shell echo $$(( 2 * $$(nproc) )))
+
 # With real engines: started once, when everything is built, and stopped whatever becomes of the tests. And with those who verify our
 # signatures.
 unit: built

@@ -33,8 +33,9 @@ postgres_prepare() {
         cd /
         "${as[@]}" "$programs/initdb" --pgdata="$data" --username=thalweg --auth=trust --encoding=UTF8 --locale=C
     ) >"$dir/$node/log" 2>&1
+    # What a killed server leaves of its shared memory is in its folder then, and goes with it.
     runs "$node" env -C / "${as[@]}" "$programs/postgres" -D "$data" -p "$port" -c listen_addresses=127.0.0.1 \
-        -c unix_socket_directories= -c max_connections=200
+        -c unix_socket_directories= -c max_connections=200 -c dynamic_shared_memory_type=mmap
 }
 
 # The first question also makes the database.

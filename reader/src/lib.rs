@@ -22,7 +22,7 @@ use openapi::{Part, Routes};
 use service::authority::Authority;
 use service::telemetry::Chain;
 use service::{ApiError, clock};
-use store::planner::{self, CursorKey, ReadError};
+use store::planner::{self, Bounds, CursorKey, ReadError};
 use store::{Store, StoreError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -108,7 +108,10 @@ async fn page(app: &App, reader: ChannelReader, query: Option<String>) -> Result
     let now = ReceivedAt::from_micros(clock::unix_micros());
     let query = request.into_query(reader.channel, reader.profile, now);
     let began = Instant::now();
-    let within = |bytes_max| planner::read_within(&*parts.store, &query, &parts.cursor_key, bytes_max);
+    let within = |bytes_max| {
+        let bounds = Bounds { bytes_max, ..Bounds::default() };
+        planner::read_within(&*parts.store, &query, &parts.cursor_key, bounds)
+    };
     let mut place = None;
     let page = match within(SMALL_PAGE_BYTES).await {
         Err(ReadError::PageTooLarge { .. }) => {

@@ -65,9 +65,12 @@ impl Desk {
         }
     }
 
-    /// Whether more may come.
+    /// Whether more may come. Where not, room is made.
     pub(super) fn has_room(&mut self) -> bool {
         self.is_full = !self.lines.has_room();
+        if self.is_full {
+            self.lines.make_room();
+        }
         !self.is_full
     }
 }
@@ -152,7 +155,7 @@ impl Dispatch {
             tokio::spawn(let_go(self.courier.clone(), shipment.webhook));
         }
         desk.settle(tickets_of(&[shipment]));
-        if desk.is_full && desk.has_room() {
+        if desk.is_full && desk.lines.has_room() {
             self.news.notify_one();
         }
         desk

@@ -421,15 +421,16 @@ impl<F> Lines<F> {
         }
     }
 
-    /// Whether more may come. Where not, lines that wait for an endpoint or for a place are behind from now on, so that room comes.
-    pub(crate) fn has_room(&mut self) -> bool {
-        if self.bytes < LINES_BYTES_MAX {
-            return true;
-        }
+    /// Whether more may come.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < LINES_BYTES_MAX
+    }
+
+    /// Lines that wait for an endpoint or for a place are behind from now on: what they hold is kept, so that room comes.
+    pub(crate) fn make_room(&mut self) {
         for line in self.lines.values_mut().filter(|line| !line.queue.is_empty()) {
             line.overflow(line.turn.is_some());
         }
-        false
     }
 
     /// Bytes that are held.

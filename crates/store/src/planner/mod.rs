@@ -119,44 +119,29 @@ const EXAMINED_PER_CALL: usize = 2_048;
 /// # Errors
 /// [`ReadError`]: the store failed, the query's start is not one, or its page would be larger than [`PAGE_BYTES_MAX`].
 pub async fn read(store: &dyn Store, query: &Query, key: &CursorKey) -> Result<Page, ReadError> {
-    read_within(store, query, key, PAGE_BYTES_MAX).await
-}
-
-/// [`read`] with another bound of the bytes of a page ([`Row::bytes`]).
-///
-/// # Errors
-/// As for [`read`].
-pub async fn read_within(
-    store: &dyn Store,
-    query: &Query,
-    key: &CursorKey,
-    bytes_max: usize,
-) -> Result<Page, ReadError> {
-    read_bounded(store, query, key, Bounds { examined_max: EXAMINED_RECORDS_MAX, bytes_max }).await
-}
-
-/// [`read`] with another bound of examined records, at least 1.
-///
-/// # Errors
-/// As for [`read`].
-pub async fn read_examining(
-    store: &dyn Store,
-    query: &Query,
-    key: &CursorKey,
-    examined_max: u64,
-) -> Result<Page, ReadError> {
-    let examined_max = examined_max.max(1);
-    read_bounded(store, query, key, Bounds { examined_max, bytes_max: PAGE_BYTES_MAX }).await
+    read_within(store, query, key, Bounds::default()).await
 }
 
 /// What one page may cost.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
-    examined_max: u64,
-    bytes_max: usize,
+pub struct Bounds {
+    /// Records that a filter looks at, at least 1.
+    pub examined_max: u64,
+    /// Bytes of its rows ([`Row::bytes`]).
+    pub bytes_max: usize,
 }
 
-async fn read_bounded(
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { examined_max: EXAMINED_RECORDS_MAX, bytes_max: PAGE_BYTES_MAX }
+    }
+}
+
+/// [`read`] with other bounds.
+///
+/// # Errors
+/// As for [`read`].
+pub async fn read_within(
     store: &dyn Store,
     query: &Query,
     key: &CursorKey,

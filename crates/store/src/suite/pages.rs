@@ -6,8 +6,8 @@ use super::Home;
 use super::fixtures::{append, channel, number_row, thing};
 use crate::contract::{Direction, Row, Store, TimeRange};
 use crate::planner::{
-    Comparator, CursorKey, Filter, NumberFilter, Page, Query, ReadError, Start, TotalRelation, read,
-    read_examining, read_within,
+    Bounds, Comparator, CursorKey, Filter, NumberFilter, Page, Query, ReadError, Start, TotalRelation, read,
+    read_within,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -57,7 +57,8 @@ pub async fn a_page_is_bounded_in_bytes(home: &mut dyn Home) {
     let numbers = numbers_over(0.0);
     for direction in [Direction::Descending, Direction::Ascending] {
         let asked = |filter: &Filter, limit| Query { direction, filter: filter.clone(), ..query(limit) };
-        let within = async |query: Query| read_within(&*store, &query, &key(), 1_050_000).await;
+        let bounds = Bounds { bytes_max: 1_050_000, ..Bounds::default() };
+        let within = async |query: Query| read_within(&*store, &query, &key(), bounds).await;
         // Ten of the texts fit, eleven do not.
         let fits = within(asked(&texts, 10)).await.expect("it is small enough");
         assert_eq!((fits.rows.len(), fits.total), (10, 60));
@@ -191,7 +192,8 @@ pub async fn a_filter_examines_no_more_than_it_may(home: &mut dyn Home) {
         .await;
     let filtered = Query { filter: numbers_over(0.5), ..query(3) };
     let at = async |start: Start, examined_max: u64| {
-        read_examining(&*store, &Query { start, ..filtered.clone() }, &key(), examined_max).await
+        let bounds = Bounds { examined_max, ..Bounds::default() };
+        read_within(&*store, &Query { start, ..filtered.clone() }, &key(), bounds).await
     };
 
     let exact = at(Start::Offset(0), 200).await.expect("a page can be read");
