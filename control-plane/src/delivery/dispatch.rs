@@ -24,16 +24,10 @@ use super::{Courier, Outcome};
 use crate::registry::deliveries::Failure;
 use crate::registry::webhooks::Format;
 
-/// What waits in a line after a try that failed, beside the pieces.
-#[derive(Debug)]
-pub(super) struct Why {
-    pub(super) failure: Failure,
-}
-
 /// What is known of what came: looked at by one at a time, and never for long.
 pub(super) struct Desk {
     pub(super) directory: Directory,
-    pub(super) lines: Lines<Why>,
+    pub(super) lines: Lines<Failure>,
     pub(super) tracker: Tracker,
     /// Something may have to be kept that was not looked at yet.
     pub(super) may_keep: bool,
@@ -143,7 +137,7 @@ impl Dispatch {
             let is_gone = tried.outcome == Outcome::Gone;
             let next_try = clock::unix_micros() + tried.pause(0).as_micros() as i64;
             self.courier.note(tried.attempt(&endpoint, delivery, if is_gone { 0 } else { next_try }));
-            self.failed(shipment, Why { failure: Failure { hold_until: Some(next_try), is_gone } }, tried)
+            self.failed(shipment, Failure { hold_until: Some(next_try), is_gone }, tried)
         };
         drop(turn);
         self.next(&mut desk)
@@ -161,9 +155,9 @@ impl Dispatch {
         desk
     }
 
-    fn failed(&self, shipment: Shipment, why: Why, tried: &Tried) -> MutexGuard<'_, Desk> {
+    fn failed(&self, shipment: Shipment, failure: Failure, tried: &Tried) -> MutexGuard<'_, Desk> {
         let mut desk = self.desk();
-        if let Some(shipment) = desk.lines.failed(shipment, why, tried.latency, Instant::now()) {
+        if let Some(shipment) = desk.lines.failed(shipment, failure, tried.latency, Instant::now()) {
             // The webhook is disabled or gone meanwhile.
             desk.settle(tickets_of(&[shipment]));
         }

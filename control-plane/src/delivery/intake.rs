@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::Delivery;
 use super::body::{Fragment, Piece, fragments};
-use super::dispatch::{Dispatch, Why, delivery_of, let_go, tickets_of};
+use super::dispatch::{Dispatch, delivery_of, let_go, tickets_of};
 use super::endpoint::Endpoint;
 use super::lines::Surplus;
 use super::retries::GRACE;
 use super::tracker::Ticket;
 use super::{Courier, Retry, TRY_MAX, surely};
 use crate::registry::RegistryError;
-use crate::registry::deliveries::{Keeping, Kept, NewDelivery};
+use crate::registry::deliveries::{Failure, Keeping, Kept, NewDelivery};
 use crate::registry::webhooks::Format;
 
 /// What is taken from the log at once. Few entries are looked at, so the wait for more is what an alarm waits.
@@ -287,7 +287,8 @@ impl Intake {
         let mut due = lines.due(now);
         due.retain(|(webhook, is_certain)| *is_certain || lines.is_confirmed(*webhook, now));
         let due = due.into_iter().take(KEPT_AT_ONCE_MAX);
-        let surplus: Vec<Surplus<Why>> = due.filter_map(|(webhook, _)| lines.spill(webhook, now)).collect();
+        let surplus: Vec<Surplus<Failure>> =
+            due.filter_map(|(webhook, _)| lines.spill(webhook, now)).collect();
         if !surplus.is_empty() {
             let (courier, surplus, shutdown) =
                 (self.courier.clone(), Arc::new(surplus), self.shutdown.clone());
@@ -363,7 +364,7 @@ fn unless_cancelled<T>(ended: Result<T, JoinError>) -> Option<T> {
 /// Keeps surplus in the registry, as often as it takes; what is kept then. Nothing: stopped.
 async fn keep(
     courier: Courier,
-    surplus: Arc<Vec<Surplus<Why>>>,
+    surplus: Arc<Vec<Surplus<Failure>>>,
     shutdown: CancellationToken,
 ) -> Vec<KeptOfLine> {
     let now = clock::unix_micros();
@@ -373,7 +374,7 @@ async fn keep(
         .map(|surplus| Kept {
             webhook: surplus.webhook,
             deliveries: new_deliveries(surplus),
-            failure: surplus.failure.as_ref().map(|why| why.failure),
+            failure: surplus.failure,
             number: surplus.number,
             leaves_number: surplus.leaves_number,
             // The try that is under way comes first.
@@ -388,7 +389,7 @@ async fn keep(
                 for (webhook, reason) in disabled {
                     courier.tell_disabled(webhook, reason);
                 }
-                let settled = |surplus: &Surplus<Why>| KeptOfLine {
+                let settled = |surplus: &Surplus<Failure>| KeptOfLine {
                     webhook: surplus.webhook,
                     tickets: tickets_of(&surplus.shipments),
                     number: numbers.get(&surplus.webhook).copied(),
@@ -404,7 +405,7 @@ async fn keep(
 }
 
 /// What is to be kept of a line. The first has been tried, if there was a failure.
-fn new_deliveries(surplus: &Surplus<Why>) -> Vec<NewDelivery> {
+fn new_deliveries(surplus: &Surplus<Failure>) -> Vec<NewDelivery> {
     let shipments = surplus.shipments.iter().enumerate();
     let new = shipments.map(|(index, shipment)| {
         let Delivery { id, format, body, records } = delivery_of(shipment);

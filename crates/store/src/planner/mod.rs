@@ -125,7 +125,7 @@ pub async fn read(store: &dyn Store, query: &Query, key: &CursorKey) -> Result<P
 /// What one page may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Records that a filter looks at, at least 1.
+    /// Records that a filter looks at. At least 1: less is taken for it.
     pub examined_max: u64,
     /// Bytes of its rows ([`Row::bytes`]).
     pub bytes_max: usize,
@@ -152,6 +152,8 @@ pub async fn read_within(
         Start::Cursor(text) => Begin::Behind(key.open(query, text)?),
     };
     let range = query.range.not_before(query.cut_off);
+    // A page that examines nothing would go on with itself for ever.
+    let bounds = Bounds { examined_max: bounds.examined_max.max(1), ..bounds };
     let reading = Reading { store, query, range, key, bounds };
     match (begin, query.filter.is_empty()) {
         (Begin::Offset(offset), true) => reading.at_offset(offset).await,
