@@ -1,17 +1,19 @@
 //! Appends: a batch of rows becomes entries of the index, then writes of one partition each, then marks.
 //!
-//! The order is what counts rest on: a block is listed before it holds anything, and a channel is marked when its rows are
-//! acknowledged, before the append is. A failed append may be there in part; the same batch again completes it.
+//! The order is what counts rest on: a block is listed and seconds are opened before they hold anything, and a channel is marked
+//! when its rows are acknowledged, before the append is. A failed append may be there in part; the same batch again completes it.
 //! Of what expires, every write says how long it lives.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{ChannelId, Retention, ThingId};
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 
+use super::flushes::Opened;
 use super::index::span_of;
+use super::marks::Touch;
 use super::row::{Written, written_bytes};
 use super::schema::INDEX_WINDOW_SECONDS;
 use super::{Inner, life, unavailable};
@@ -46,15 +48,10 @@ impl Inner {
         let _unaware = self.purges_gate.read().await;
         let purged = self.purged_among(rows).await?;
         let rows: Vec<&WriteRow> = rows.iter().filter(|row| !purged.has(row)).collect();
-        self.list(&rows).await?;
         let partitions = partitions(&rows);
+        let (opened, ()) = tokio::try_join!(self.open(touched(&partitions)), self.list(&rows))?;
         self.write(&partitions).await?;
-        let mut touched: HashMap<ChannelId, BTreeSet<i64>> = HashMap::new();
-        for ((channel, ..), rows) in &partitions {
-            let seconds = rows.iter().map(|row| row.record.time.as_nanos().div_euclid(1_000_000_000));
-            touched.entry(*channel).or_default().extend(seconds);
-        }
-        self.mark(touched).await
+        self.mark(opened).await
     }
 
     async fn purged_among(&self, rows: &[WriteRow]) -> Result<Purged, StoreError> {
@@ -155,9 +152,15 @@ impl Inner {
         written.map(drop).map_err(unavailable)
     }
 
-    /// Marks the seconds that were touched in each channel.
-    pub(super) async fn mark(&self, touched: HashMap<ChannelId, BTreeSet<i64>>) -> Result<(), StoreError> {
-        let marks = stream::iter(touched).map(|(channel, seconds)| self.mark_one(channel, seconds));
+    /// Opens the seconds that are about to be touched in each channel.
+    pub(super) async fn open(&self, touched: HashMap<ChannelId, Touch>) -> Result<Vec<Opened>, StoreError> {
+        let opened = stream::iter(touched).map(|(channel, touch)| self.open_one(channel, touch));
+        opened.buffer_unordered(self.requests_in_flight()).try_collect().await
+    }
+
+    /// Marks the seconds that were opened, and are touched now.
+    pub(super) async fn mark(&self, opened: Vec<Opened>) -> Result<(), StoreError> {
+        let marks = stream::iter(opened).map(|opened| self.mark_one(opened));
         marks.buffer_unordered(self.requests_in_flight()).try_collect().await
     }
 }
@@ -216,6 +219,16 @@ fn partitions<'a>(rows: &[&'a WriteRow]) -> Vec<Partition<'a>> {
         });
     }
     partitions.into_iter().collect()
+}
+
+fn touched(partitions: &[Partition<'_>]) -> HashMap<ChannelId, Touch> {
+    let mut touched: HashMap<ChannelId, Touch> = HashMap::new();
+    for ((channel, ..), rows) in partitions {
+        let touch = touched.entry(*channel).or_default();
+        touch.rows += rows.len();
+        touch.seconds.extend(rows.iter().map(|row| row.record.time.as_nanos().div_euclid(1_000_000_000)));
+    }
+    touched
 }
 
 /// The order of rows within their partition.

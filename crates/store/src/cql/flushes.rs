@@ -1,13 +1,16 @@
 //! What this instance remembers of its own marks, and writes of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ChannelId;
+use scylla::statement::batch::{Batch, BatchType};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::marks::Touched;
+use super::marks::{Touch, Touched};
+use super::openings::{Opening, Openings};
 use super::statements::all;
 use super::{Inner, unavailable};
 use crate::contract::StoreError;
@@ -16,7 +19,25 @@ use crate::contract::StoreError;
 const CHANNELS_REMEMBERED: usize = 16_384;
 
 /// The mark of one channel. Locked while it is changed and written, so that a later one is always built on it.
-type Mark = Arc<tokio::sync::Mutex<Option<Touched>>>;
+type Mark = Arc<tokio::sync::Mutex<OwnMark>>;
+
+#[derive(Debug, Default)]
+struct OwnMark {
+    /// None before it was read.
+    touched: Option<Touched>,
+    openings: Openings,
+}
+
+/// What an append opened of a channel: open until it is marked. Given up without, it is open for as long as its rows may
+/// still arrive.
+#[derive(Debug)]
+pub(super) struct Opened {
+    channel: ChannelId,
+    touch: Touch,
+    /// A mark that somebody holds is not forgotten.
+    mark: Mark,
+    opening: Opening,
+}
 
 /// The marks of this instance.
 #[derive(Debug)]
@@ -60,22 +81,50 @@ impl Flushes {
 }
 
 impl Inner {
-    pub(super) async fn mark_one(
-        &self,
-        channel: ChannelId,
-        seconds: BTreeSet<i64>,
-    ) -> Result<(), StoreError> {
+    /// Opens what an append touches of a channel. No row is written before this is done.
+    pub(super) async fn open_one(&self, channel: ChannelId, touch: Touch) -> Result<Opened, StoreError> {
         let flushes = &self.flushes;
         let mark = flushes.mark_of(channel);
-        let mut mark = mark.lock().await;
-        let touched = match &mut *mark {
+        let mut own = mark.lock().await;
+        let (number, now) = (flushes.next(), Instant::now());
+        let (opening, tell) = own.openings.begin(number, &touch, now);
+        if let Some(open) = tell {
+            let number = i64::try_from(number).map_err(unavailable)?;
+            let values = (number, open.encode(), channel.as_uuid(), flushes.instance);
+            self.session.execute_unpaged(&self.statements.open, values).await.map_err(unavailable)?;
+            own.openings.told(open, now);
+        }
+        drop(own);
+        Ok(Opened { channel, touch, mark, opening })
+    }
+
+    /// Marks what an append touched of a channel, when its rows are acknowledged.
+    pub(super) async fn mark_one(&self, opened: Opened) -> Result<(), StoreError> {
+        let Opened { channel, touch, mark, opening } = opened;
+        let flushes = &self.flushes;
+        let mut own = mark.lock().await;
+        let OwnMark { touched, openings } = &mut *own;
+        let touched = match touched {
             Some(touched) => touched,
             empty => empty.insert(self.own_mark(channel).await?),
         };
-        touched.touch(flushes.next(), seconds.into_iter());
+        touched.touch(flushes.next(), touch.seconds.iter().copied());
         let number = i64::try_from(touched.number).map_err(unavailable)?;
+        let (statements, now) = (&self.statements, Instant::now());
         let values = (channel.as_uuid(), flushes.instance, number, touched.encode(), number);
-        self.session.execute_unpaged(&self.statements.put_mark, values).await.map(drop).map_err(unavailable)
+        if let Some(open) = openings.closing(&opening) {
+            // Of one row, so that nobody sees it closed and not marked.
+            let both = vec![statements.put_mark.clone().into(), statements.open.clone().into()];
+            let mut batch = Batch::new_with_statements(BatchType::Unlogged, both);
+            batch.set_is_idempotent(true);
+            let values = (values, (number, open.encode(), channel.as_uuid(), flushes.instance));
+            self.session.batch(&batch, values).await.map_err(unavailable)?;
+            openings.told(open, now);
+        } else {
+            self.session.execute_unpaged(&statements.put_mark, values).await.map_err(unavailable)?;
+        }
+        openings.closed(opening);
+        Ok(())
     }
 
     async fn own_mark(&self, channel: ChannelId) -> Result<Touched, StoreError> {
@@ -83,10 +132,10 @@ impl Inner {
             return Ok(Touched::default());
         }
         let values = (channel.as_uuid(), self.flushes.instance);
-        let stored: Vec<(i64, Vec<u8>)> = all(&self.session, &self.statements.own_mark, values).await?;
-        stored
-            .into_iter()
-            .next()
-            .map_or(Ok(Touched::default()), |(number, spans)| Touched::decode(number, &spans))
+        let stored: Vec<(Option<i64>, Option<Vec<u8>>)> =
+            all(&self.session, &self.statements.own_mark, values).await?;
+        // Where there is only an opening, there is neither.
+        let (number, spans) = stored.into_iter().next().unwrap_or_default();
+        Touched::decode(number.unwrap_or(0), &spans.unwrap_or_default())
     }
 }

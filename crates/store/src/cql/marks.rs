@@ -3,6 +3,10 @@
 //! A span may say that more was touched than was, never less. No clock of a machine takes part. The argument why this is
 //! enough is `docs/adr/0008-counts-of-a-cql-store.md`.
 
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
 use crate::contract::StoreError;
 
 /// Spans of one mark. With them merged by age, a reader that looks every few flushes finds what was touched since
@@ -19,6 +23,22 @@ pub(super) struct Span {
     pub(super) number: u64,
 }
 
+/// What all instances say of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// What each touched.
+    pub(super) touched: Vec<(Uuid, Touched)>,
+    /// Seconds, from and to, in which one may be writing: what is counted there counts once.
+    pub(super) open: Vec<(i64, i64)>,
+}
+
+/// What an append touches of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Touch {
+    pub(super) seconds: BTreeSet<i64>,
+    pub(super) rows: usize,
+}
+
 /// What one instance touched of one channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Touched {
@@ -29,8 +49,22 @@ pub(super) struct Touched {
 }
 
 impl Touched {
+    /// Seconds alone, of no flush.
+    pub(super) fn of(spans: impl Iterator<Item = (i64, i64)>) -> Self {
+        let mut spans: Vec<Span> = spans.map(|(first, last)| Span { first, last, number: 0 }).collect();
+        spans.sort_by_key(|span| span.first);
+        compress(&mut spans, 0);
+        Self { number: 0, spans }
+    }
+
     pub(super) fn spans(&self) -> &[Span] {
         &self.spans
+    }
+
+    /// Whether all of the seconds of another one are within spans of this.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let within = |span: &Span| self.spans.iter().any(|s| s.first <= span.first && s.last >= span.last);
+        other.spans.iter().all(within)
     }
 
     /// Whether anything of the seconds may have been touched.

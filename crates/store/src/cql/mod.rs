@@ -14,6 +14,7 @@ mod flushes;
 mod index;
 mod life;
 mod marks;
+mod openings;
 mod purge;
 mod row;
 mod scan;

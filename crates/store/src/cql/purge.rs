@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use tokio::time::MissedTickBehavior;
 
+use super::marks::Touch;
 use super::statements::{all, each};
 use super::{CqlStore, Inner, damage, unavailable};
 use crate::contract::{Block, Direction, PurgeTarget, StoreError, shard_of};
@@ -161,6 +162,8 @@ impl Inner {
             return Ok(());
         }
         let seconds = times.iter().map(|time| time.div_euclid(1_000_000_000)).collect();
+        let touched = HashMap::from([(channel, Touch { seconds, rows: times.len() })]);
+        let opened = self.open(touched).await?;
         let times: Vec<i64> = times.into_iter().collect();
         for times in times.chunks(DELETIONS_PER_BATCH) {
             let deletions = vec![BatchStatement::from(statements.delete_time.clone()); times.len()];
@@ -171,7 +174,7 @@ impl Inner {
             let values: Vec<_> = times.iter().map(values).collect();
             self.session.batch(&batch, values).await.map_err(unavailable)?;
         }
-        self.mark(HashMap::from([(channel, seconds)])).await
+        self.mark(opened).await
     }
 
     /// Where a thing published.

@@ -7,12 +7,14 @@
 use domain::Retention;
 use scylla::client::session::Session;
 use scylla::errors::DbError;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
 use std::error::Error;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::openings;
 use super::statements::Statements;
 use super::{CqlConfig, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
@@ -32,41 +34,42 @@ macro_rules! newest_first {
 }
 
 /// The steps to the newest schema; the schema's version is how many of them were taken.
-const STEPS: [&[Table]; 2] = [
+const STEPS: [&[Change]; 3] = [
     &[
-        Table { name: "rows_forever", columns: ROWS, options: newest_first!("") },
+        Change::Table { name: "rows_forever", columns: ROWS, options: newest_first!("") },
         // Which windows of 30 days of a channel hold anything, and whether the channel is purged.
-        Table {
+        Change::Table {
             name: "windows",
             columns: "channel uuid, width tinyint static, purged boolean static, span int, PRIMARY KEY (channel, span)",
             options: "",
         },
         // Which blocks of such a window hold anything.
-        Table {
+        Change::Table {
             name: "blocks",
             columns: "channel uuid, span int, bucket bigint, shard smallint, PRIMARY KEY ((channel, span), bucket, shard)",
             options: "",
         },
         // Where a thing published, and whether it is purged.
-        Table {
+        Change::Table {
             name: "publishers",
             columns: "publisher blob, purged boolean static, channel uuid, bucket bigint, PRIMARY KEY (publisher, channel, bucket)",
             options: "",
         },
         // Purges that have to be made again, when everybody knows of them.
-        Table {
+        Change::Table {
             name: "purges",
             columns: "slot tinyint, kind tinyint, target blob, asked bigint, PRIMARY KEY (slot, kind, target)",
             options: "",
         },
-        // What each instance touched, see `marks.rs`. 30 days.
-        Table {
+        // What each instance touched, see `marks.rs`. 30 days. What it has opened, see `openings.rs`, for a moment: a new
+        // table has that column from the beginning.
+        Change::Table {
             name: "marks",
-            columns: "channel uuid, instance uuid, number bigint, spans blob, PRIMARY KEY (channel, instance)",
+            columns: "channel uuid, instance uuid, number bigint, spans blob, opened blob, PRIMARY KEY (channel, instance)",
             options: "default_time_to_live = 2592000",
         },
         // Counts per window of 16,384 s and the marks they were made at. 20 days: they have to be gone before the marks are.
-        Table {
+        Change::Table {
             name: "counts",
             columns: "channel uuid, span int, start bigint, parts blob, seen blob, PRIMARY KEY ((channel, span), start)",
             options: "default_time_to_live = 1728000",
@@ -75,7 +78,7 @@ const STEPS: [&[Table]; 2] = [
     &[
         // Rows that expire, see `life.rs`. Files of one window of writing time are compacted together and dropped whole, which
         // takes one TTL for all: some 30 windows a life, as few as keep a file's oldest and newest row close together.
-        Table {
+        Change::Table {
             name: "rows_7d",
             columns: ROWS,
             options: newest_first!(
@@ -83,7 +86,7 @@ const STEPS: [&[Table]; 2] = [
              {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': '8'}"
             ),
         },
-        Table {
+        Change::Table {
             name: "rows_90d",
             columns: ROWS,
             options: newest_first!(
@@ -91,7 +94,7 @@ const STEPS: [&[Table]; 2] = [
              {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '3'}"
             ),
         },
-        Table {
+        Change::Table {
             name: "rows_400d",
             columns: ROWS,
             options: newest_first!(
@@ -100,12 +103,13 @@ const STEPS: [&[Table]; 2] = [
             ),
         },
         // The class of each channel that has one with an end, and its blocks that hold rows without a TTL.
-        Table {
+        Change::Table {
             name: "classes",
             columns: "channel uuid, class tinyint static, bucket bigint, shard smallint, PRIMARY KEY (channel, bucket, shard)",
             options: "",
         },
     ],
+    &[Change::Column { table: "marks", column: "opened", is: "blob" }],
 ];
 
 /// The table that holds the rows of channels of a class.
@@ -120,6 +124,8 @@ pub(super) const fn rows_of(class: Retention) -> &'static str {
 
 /// How many windows of `counts` are in one partition.
 pub(super) const COUNTS_PER_PARTITION: i64 = 128;
+/// Seconds that an opening lives from when it is written. Twice as long as an append may begin under it.
+pub(super) const OPEN_SECONDS: u64 = 2 * openings::GOOD_FOR.as_secs();
 /// Seconds that kept counts live from when they are written.
 pub(super) const COUNTS_TTL_SECONDS: i32 = 1_728_000;
 /// Seconds of one window of the index.
@@ -133,10 +139,18 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause before the schema is looked at again.
 const SETTLES_WITHIN: Duration = Duration::from_millis(200);
 
-struct Table {
-    name: &'static str,
-    columns: &'static str,
-    options: &'static str,
+enum Change {
+    Table {
+        name: &'static str,
+        columns: &'static str,
+        options: &'static str,
+    },
+    /// Of a table of an earlier step.
+    Column {
+        table: &'static str,
+        column: &'static str,
+        is: &'static str,
+    },
 }
 
 /// Brings the keyspace to the newest schema, and prepares the statements that need it.
@@ -194,12 +208,15 @@ async fn migrate(session: &Session, config: &CqlConfig) -> Result<(), StoreError
         change(session, format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
             .await?;
     }
-    let versions =
-        Table { name: "schema_version", columns: "slot tinyint PRIMARY KEY, version int", options: "" };
-    create(session, keyspace, &versions).await?;
-    for (version, tables) in (1..).zip(STEPS).skip(found as usize) {
-        for table in tables {
-            create(session, keyspace, table).await?;
+    let versions = Change::Table {
+        name: "schema_version",
+        columns: "slot tinyint PRIMARY KEY, version int",
+        options: "",
+    };
+    make(session, keyspace, &versions).await?;
+    for (version, changes) in (1..).zip(STEPS).skip(found as usize) {
+        for change in changes {
+            make(session, keyspace, change).await?;
         }
         // The version is also the timestamp: a step that another process took later is never struck off.
         let done = format!(
@@ -223,7 +240,7 @@ pub(super) async fn version(session: &Session, keyspace: &KeyspaceName) -> Resul
     Ok(version.map_or(0, |(version,)| version.unsigned_abs()))
 }
 
-async fn exists(session: &Session, query: &str, values: (String,)) -> Result<bool, StoreError> {
+async fn exists(session: &Session, query: &str, values: impl SerializeRow) -> Result<bool, StoreError> {
     let rows = session
         .query_unpaged(query, values)
         .await
@@ -233,15 +250,28 @@ async fn exists(session: &Session, query: &str, values: (String,)) -> Result<boo
     Ok(rows.rows_num() > 0)
 }
 
-async fn create(session: &Session, keyspace: &KeyspaceName, table: &Table) -> Result<(), StoreError> {
-    let Table { name, columns, options } = table;
-    let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{keyspace}.{name}").as_bytes());
-    let and = if options.is_empty() { "" } else { " AND " };
-    change(
-        session,
-        format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH ID = '{id}'{and}{options}"),
-    )
-    .await
+/// Makes a change that is not made yet.
+async fn make(session: &Session, keyspace: &KeyspaceName, wanted: &Change) -> Result<(), StoreError> {
+    match wanted {
+        Change::Table { name, columns, options } => {
+            let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{keyspace}.{name}").as_bytes());
+            let and = if options.is_empty() { "" } else { " AND " };
+            let create = format!(
+                "CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH ID = '{id}'{and}{options}"
+            );
+            change(session, create).await
+        }
+        // ScyllaDB has no "if not exists" of a column. Two who add it at once: one is told that it is there, and looks again.
+        Change::Column { table, column, is } => {
+            let there = "SELECT column_name FROM system_schema.columns \
+                         WHERE keyspace_name = ? AND table_name = ? AND column_name = ?";
+            let place = (keyspace.to_string(), (*table).to_owned(), (*column).to_owned());
+            if exists(session, there, place).await? {
+                return Ok(());
+            }
+            change(session, format!("ALTER TABLE {keyspace}.{table} ADD {column} {is}")).await
+        }
+    }
 }
 
 /// The driver waits until every node has the change.
@@ -260,17 +290,24 @@ mod tests {
 
     #[test]
     fn a_table_of_rows_lives_as_long_as_its_class() {
-        let tables = || STEPS.iter().flat_map(|step| step.iter());
+        let options_of = |table: &str| {
+            let mut changes = STEPS.iter().flat_map(|step| step.iter());
+            let of_table = |change: &Change| match change {
+                Change::Table { name, options, .. } if *name == table => Some(*options),
+                _ => None,
+            };
+            changes.find_map(of_table).unwrap()
+        };
         for class in Retention::ALL {
-            let table = tables().find(|table| table.name == rows_of(class)).unwrap();
+            let (table, options) = (rows_of(class), options_of(rows_of(class)));
             match life::of_class(class) {
                 Some(life) => {
                     let lives = format!("default_time_to_live = {life} ");
-                    assert!(table.options.contains(&lives), "{}: {}", table.name, table.options);
+                    assert!(options.contains(&lives), "{table}: {options}");
                 }
-                None => assert!(!table.options.contains("time_to_live"), "{}", table.options),
+                None => assert!(!options.contains("time_to_live"), "{options}"),
             }
         }
-        assert_eq!(KNOWN, 2);
+        assert_eq!(KNOWN, 3);
     }
 }

@@ -8,7 +8,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::OnceCell;
 
-use super::schema::rows_of;
+use super::schema::{OPEN_SECONDS, rows_of};
 use super::{Inner, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
 
@@ -52,6 +52,7 @@ pub(super) struct Statements {
     pub(super) put_publisher: PreparedStatement,
     pub(super) put_class: PreparedStatement,
     pub(super) put_endless: PreparedStatement,
+    pub(super) open: PreparedStatement,
     pub(super) put_mark: PreparedStatement,
     pub(super) own_mark: PreparedStatement,
 
@@ -149,6 +150,10 @@ impl Statements {
             .await?,
             put_class: p(format!("INSERT INTO {k}.classes (channel, class) VALUES (?, ?)")).await?,
             put_endless: p(format!("INSERT INTO {k}.classes (channel, bucket, shard) VALUES (?, ?, ?)")).await?,
+            open: p(format!(
+                "UPDATE {k}.marks USING TIMESTAMP ? AND TTL {OPEN_SECONDS} SET opened = ? WHERE channel = ? AND instance = ?"
+            ))
+            .await?,
             put_mark: p(format!(
                 "INSERT INTO {k}.marks (channel, instance, number, spans) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
             ))
@@ -159,7 +164,7 @@ impl Statements {
             last_blocks: narrow(blocks("ORDER BY bucket DESC ")).await?,
             first_blocks: narrow(blocks("")).await?,
 
-            marks: p(format!("SELECT instance, number, spans FROM {k}.marks WHERE channel = ?")).await?,
+            marks: p(format!("SELECT instance, number, spans, opened FROM {k}.marks WHERE channel = ?")).await?,
             kept_counts: p(format!("SELECT start, parts, seen, TTL(parts) FROM {k}.counts WHERE channel = ? AND span = ?")).await?,
             keep_counts: p(format!("INSERT INTO {k}.counts (channel, span, start, parts, seen) VALUES (?, ?, ?, ?, ?)")).await?,
 

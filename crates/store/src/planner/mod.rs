@@ -284,7 +284,7 @@ impl Reading<'_> {
             }
             _ => None,
         };
-        let total = at_least_shown(total, offset, &rows);
+        let total = at_least_shown(total, offset, &rows, more);
         Ok(Page { rows, offset, total, relation: TotalRelation::Exact, next })
     }
 
@@ -329,12 +329,12 @@ impl Reading<'_> {
             if more || rows.len() == limit { rows.last() } else { passed.as_ref().or(rows.last()) };
         let after = goes_on_behind.filter(|_| more || stopped).map(Row::key);
         let next = after.map(|after| self.key.seal(self.query, &Place { after, before, total: Some(total) }));
-        let (total, relation) = (at_least_shown(total.0, offset, &rows), total.1);
+        let (total, relation) = (at_least_shown(total.0, offset, &rows, more), total.1);
         Ok(Page { rows, offset, total, relation, next })
     }
 }
 
-/// Rows may have come since they were counted: a total below what the page shows would contradict it.
-fn at_least_shown(total: u64, offset: u64, rows: &[Row]) -> u64 {
-    if rows.is_empty() { total } else { total.max(offset + rows.len() as u64) }
+/// Rows may have come since they were counted: a total below what the page shows, and says to follow, would contradict it.
+fn at_least_shown(total: u64, offset: u64, rows: &[Row], more: bool) -> u64 {
+    if rows.is_empty() { total } else { total.max(offset + rows.len() as u64 + u64::from(more)) }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::ranges::Ranges;
 use crate::contract::{CountLevel, StoreError};
-use crate::cql::marks::Touched;
+use crate::cql::marks::Marks;
 
 /// Parts that a window is counted in. A window's are of [`CountLevel::Fine`], a dense part's are seconds.
 const PARTS: i64 = 128;
@@ -139,15 +139,18 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Takes a channel's marks as they are now: what was touched since the last ones is no longer known.
-    pub(super) fn look_at(&mut self, marks: &[(Uuid, Touched)]) {
-        for (instance, touched) in marks {
+    /// Takes a channel's marks as they are now: what was touched since the last ones, or is open, is no longer known.
+    pub(super) fn look_at(&mut self, marks: &Marks) {
+        for (instance, touched) in &marks.touched {
             let seen = self.seen.get(instance).copied().unwrap_or(0);
             for span in touched.spans().iter().filter(|span| span.number > seen) {
                 self.forget(span.first, span.last);
             }
         }
-        self.seen = marks.iter().map(|(instance, touched)| (*instance, touched.number)).collect();
+        for &(first, last) in &marks.open {
+            self.forget(first, last);
+        }
+        self.seen = marks.touched.iter().map(|(instance, touched)| (*instance, touched.number)).collect();
     }
 
     fn forget(&mut self, first: i64, last: i64) {
@@ -274,18 +277,16 @@ impl Known {
     }
 }
 
-/// What a kept count is worth under the marks there are now: what was touched since it was made is not known.
-pub(super) fn recall(
-    window: i64,
-    mut kept: Parts,
-    seen: &HashMap<Uuid, u64>,
-    marks: &[(Uuid, Touched)],
-) -> Parts {
-    for (instance, touched) in marks {
+/// What a kept count is worth under the marks there are now: what was touched since it was made, or is open, is not known.
+pub(super) fn recall(window: i64, mut kept: Parts, seen: &HashMap<Uuid, u64>, marks: &Marks) -> Parts {
+    for (instance, touched) in &marks.touched {
         let seen = seen.get(instance).copied().unwrap_or(0);
         for span in touched.spans().iter().filter(|span| span.number > seen) {
             kept.forget(parts_within(window, span.first, span.last));
         }
+    }
+    for &(first, last) in &marks.open {
+        kept.forget(parts_within(window, first, last));
     }
     kept
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use self::known::{KEPT_FROM_ROWS, Known, Parts, WINDOW_SECONDS, part_start, recall, window_of};
 use super::index::Catalogue;
-use super::marks::Touched;
+use super::marks::{Marks, Touched};
 use super::schema::{COUNTS_PER_PARTITION, COUNTS_TTL_SECONDS};
 use super::statements::{RowStatements, all, each};
 use super::{Inner, damage, unavailable};
@@ -155,12 +155,18 @@ impl Inner {
         Ok(Some(Counting { source, remembered, known }))
     }
 
-    async fn marks_of(&self, channel: ChannelId) -> Result<Vec<(Uuid, Touched)>, StoreError> {
-        let rows: Vec<(Uuid, i64, Vec<u8>)> =
-            all(&self.session, &self.statements.marks, (channel.as_uuid(),)).await?;
-        rows.into_iter()
-            .map(|(instance, number, spans)| Ok((instance, Touched::decode(number, &spans)?)))
-            .collect()
+    async fn marks_of(&self, channel: ChannelId) -> Result<Marks, StoreError> {
+        type Stored = (Uuid, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>);
+        let rows: Vec<Stored> = all(&self.session, &self.statements.marks, (channel.as_uuid(),)).await?;
+        let mut marks = Marks::default();
+        for (instance, number, spans, opened) in rows {
+            // What was opened and not touched yet has neither number nor spans.
+            let touched = Touched::decode(number.unwrap_or(0), &spans.unwrap_or_default())?;
+            marks.touched.push((instance, touched));
+            let opened = Touched::decode(0, &opened.unwrap_or_default())?;
+            marks.open.extend(opened.spans().iter().map(|span| (span.first, span.last)));
+        }
+        Ok(marks)
     }
 }
 
@@ -256,7 +262,7 @@ struct Source<'a> {
     profile: ChannelProfile,
     rows: &'a RowStatements,
     catalogue: Catalogue,
-    marks: Vec<(Uuid, Touched)>,
+    marks: Marks,
 }
 
 impl Source<'_> {
@@ -308,7 +314,7 @@ impl Source<'_> {
     /// Keeps the counts of a window for other readers. They can do without, so a failure is only noted.
     async fn keep(&self, window: i64, parts: &Parts) {
         let (first, last) = (window * WINDOW_SECONDS, (window + 1) * WINDOW_SECONDS - 1);
-        let reaching = self.marks.iter().filter(|(_, touched)| touched.reaches(first, last));
+        let reaching = self.marks.touched.iter().filter(|(_, touched)| touched.reaches(first, last));
         let seen: Vec<u8> =
             reaching.flat_map(|(instance, touched)| encode_seen(*instance, touched.number)).collect();
         let partition = window.div_euclid(COUNTS_PER_PARTITION) as i32;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cql::marks::Touched;
 use proptest::prelude::*;
 
 const ME: Uuid = Uuid::from_bytes([1; 16]);
@@ -61,22 +62,33 @@ fn expected(rows: &Rows, first: i64, last: i64) -> Vec<(i64, u64)> {
     parts.into_iter().collect()
 }
 
+/// What there is to be seen of one instance.
+fn marks(touched: &Touched) -> Marks {
+    Marks { touched: vec![(ME, touched.clone())], open: Vec::new() }
+}
+
 proptest! {
-    /// Whatever was touched between two looks, what is answered is what there is.
+    /// Whatever was touched between two looks, or is open and may be marked later or never, what is answered is what there is.
     #[test]
     fn counts_are_those_of_the_rows_at_the_last_look(
         steps in proptest::collection::vec(
-            (proptest::collection::vec((-40_000i64..40_000, 1u64..3_000), 0..6), -40_000i64..40_000, 0i64..60_000), 1..25),
+            (proptest::collection::vec((-40_000i64..40_000, 1u64..3_000), 0..6), any::<bool>(), -40_000i64..40_000, 0i64..60_000),
+            1..25,
+        ),
     ) {
         let (mut known, mut rows) = (Known::default(), Rows::new());
         let mut touched = Touched::default();
-        for (number, (added, first, length)) in steps.into_iter().enumerate() {
-            let seconds: std::collections::BTreeSet<i64> = added.iter().map(|(second, _)| *second).collect();
+        let mut unmarked = std::collections::BTreeSet::new();
+        for (number, (added, marks_now, first, length)) in steps.into_iter().enumerate() {
+            unmarked.extend(added.iter().map(|(second, _)| *second));
             for (second, more) in added {
                 *rows.entry(second).or_default() += more;
             }
-            touched.touch(number as u64 + 1, seconds.into_iter());
-            known.look_at(&[(ME, touched.clone())]);
+            if marks_now {
+                touched.touch(number as u64 + 1, std::mem::take(&mut unmarked).into_iter());
+            }
+            let open = unmarked.iter().map(|second| (*second, second + 3)).collect();
+            known.look_at(&Marks { open, ..marks(&touched) });
             count(&mut known, &rows, first, first + length);
             prop_assert_eq!(totals(&known, first, first + length), expected(&rows, first, first + length));
             if let Some(seconds) = known.seconds(first, first + 5) {
@@ -91,13 +103,13 @@ proptest! {
 fn a_busy_second_is_all_that_is_read_again() {
     let (mut known, mut touched) = (Known::default(), Touched::default());
     let mut rows: Rows = (0..10_000).map(|second| (second, 5_000)).collect();
-    known.look_at(&[(ME, touched.clone())]);
+    known.look_at(&marks(&touched));
     assert_eq!(count(&mut known, &rows, 0, 9_999), WINDOW_SECONDS);
     assert_eq!(count(&mut known, &rows, 0, 9_999), 0, "nothing was touched");
     for second in 10_000..10_100 {
         rows.insert(second, 5_000);
         touched.touch(second as u64, std::iter::once(second));
-        known.look_at(&[(ME, touched.clone())]);
+        known.look_at(&marks(&touched));
         let read = count(&mut known, &rows, 0, second);
         assert!(read <= 128, "a part that was not dense is read whole, once: {read}");
         if second > 10_001 {
@@ -113,14 +125,17 @@ fn a_kept_count_is_worth_what_was_not_touched_since() {
     touched.touch(7, 0..2_000);
     touched.touch(9, std::iter::once(300));
     let kept = || Parts::decode(vec![0, 0, 0, 0, 5, 2, 0, 0, 0, 6]).unwrap();
-    let marks = [(ME, touched)];
-    let since = |seen: &[(Uuid, u64)]| {
-        let parts = recall(0, kept(), &seen.iter().copied().collect(), &marks);
+    let marks = marks(&touched);
+    let recalled = |seen: &[(Uuid, u64)], marks: &Marks| {
+        let parts = recall(0, kept(), &seen.iter().copied().collect(), marks);
         runs(parts.unknown).collect::<Vec<_>>()
     };
+    let since = |seen: &[(Uuid, u64)]| recalled(seen, &marks);
     assert_eq!(since(&[(ME, 9)]), []);
     assert_eq!(since(&[(ME, 8)]), [(2, 2)]);
     assert_eq!(since(&[(Uuid::from_bytes([2; 16]), 100)]), [(0, 15)], "who is not named was seen at 0");
+    let open = Marks { open: vec![(500, 700)], ..marks };
+    assert_eq!(recalled(&[(ME, 9)], &open), [(3, 5)], "nothing is worth anything where it is open");
 }
 
 #[test]
