@@ -29,6 +29,7 @@ const CONNECTIONS: usize = 1_024;
 const BROKER_WARM_UP: Duration = Duration::from_secs(15);
 /// Processes of each role in the cluster.
 const WRITERS: u32 = 4;
+const WEBHOOKS: [&str; 4] = ["webhooks-1", "webhooks-2", "webhooks-3", "webhooks-4"];
 /// How often a writer's counters are read while it catches up.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -46,8 +47,8 @@ pub(crate) async fn all(bench: &Bench, findings: &mut Findings) -> anyhow::Resul
     pipeline(bench, &cluster, findings).await
 }
 
-/// Packs of one record by many connections, against the same ingest with nothing in the log's place. The writers rest: they
-/// are measured by themselves.
+/// Packs of one record by many connections, against the same ingest with nothing in the log's place. Who reads the log rests:
+/// writers are measured by themselves, and nothing reads what the other side takes.
 async fn accept(bench: &Bench, cluster: &Cluster, findings: &mut Findings) -> anyhow::Result<()> {
     let bench = &Bench { connections: CONNECTIONS, ..bench.clone() };
     let ledger = ledger(cluster, 1).await?;
@@ -59,7 +60,8 @@ async fn accept(bench: &Bench, cluster: &Cluster, findings: &mut Findings) -> an
     let (bare, ready) = bare.start().await?;
     let fleet = Fleet::made_up(1, THINGS as usize);
     let bare_ledger = Arc::new(Ledger::new(ready.address, ledger.plan().clone(), fleet));
-    cluster.fault(Fault::Kill, &writers(WRITERS)).await?;
+    let readers_of_the_log = [writers(WRITERS), WEBHOOKS.to_vec()].concat();
+    cluster.fault(Fault::Kill, &readers_of_the_log).await?;
     let ingest = cluster.address_of("ingest-1")?;
     publish_to(bench, &ledger, ingest, BROKER_WARM_UP).await?;
     publish(bench, &bare_ledger, WARM_UP).await?;
@@ -72,7 +74,7 @@ async fn accept(bench: &Bench, cluster: &Cluster, findings: &mut Findings) -> an
         sides.push((ours, theirs));
     }
     bare.end().await?;
-    cluster.fault(Fault::Restart, &writers(WRITERS)).await?;
+    cluster.fault(Fault::Restart, &readers_of_the_log).await?;
     settle(cluster, &ledger).await?;
     verified(&ledger).await?;
 

@@ -1,18 +1,22 @@
 //! Where entries wait for others that go to the brokers with them, while many are under way.
 //!
 //! The client sends a request for each lane that holds anything as soon as it may, and each is an answer to wait for and to
-//! give: with a thousand callers and sixteen lanes that is a request for every few entries. When so many are under way that
-//! nobody's answer depends on the next few milliseconds, what comes is gathered for so long and given to the client in one go,
-//! lane by lane, so that it does not begin to send lanes of which more is to come. Nothing waits while few are under way.
+//! give: with a thousand callers and sixteen lanes that is a request for every few entries. So when many are under way, what
+//! comes is gathered until most of what the client has is answered, and given to it in one go, lane by lane, so that it does
+//! not begin to send lanes of which more is to come. Nothing waits while few are under way.
 //!
 //! Never changes the order of a lane: what comes while others are gathered, or are given to the client, goes behind them.
 
 use std::mem;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::Lane;
 use rdkafka::producer::BaseRecord;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::kafka::lane_choice::Topic;
 use crate::kafka::producer::{Client, Failure, Ticket};
@@ -20,10 +24,47 @@ use crate::kafka::record::Outgoing;
 
 /// From how many entries under way those that come are gathered.
 const GATHER_FROM: usize = 128;
-/// How long they are, for each entry under way: the more wait already, the less another moment is to them.
-const GATHER_FOR_EACH: Duration = Duration::from_micros(10);
-/// And how long at most.
-const GATHER_FOR_MAX: Duration = Duration::from_millis(10);
+/// How long at most: brokers that are slow to answer for one lane hold up no other for longer.
+const GATHER_FOR_MAX: Duration = Duration::from_millis(25);
+/// What part of a round may be without an answer when the next one goes. The last ones are often behind a slow lane.
+const LEFT: usize = 8;
+
+/// What the client has and has not answered.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    entries: AtomicUsize,
+    /// How many went together last.
+    round: AtomicUsize,
+    mostly_answered: Notify,
+}
+
+impl Given {
+    fn add(&self, entries: usize) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.round.store(entries, Ordering::Relaxed);
+    }
+
+    /// Notes that one was answered.
+    pub(super) fn answered(&self) {
+        let left = self.entries.fetch_sub(1, Ordering::Relaxed) - 1;
+        if self.is_little(left) {
+            self.mostly_answered.notify_waiters();
+        }
+    }
+
+    fn is_little(&self, left: usize) -> bool {
+        left <= self.round.load(Ordering::Relaxed) / LEFT
+    }
+
+    /// Waits until most of them are answered, but not for long.
+    async fn mostly_answered(&self) {
+        let mut answered = pin!(self.mostly_answered.notified());
+        answered.as_mut().enable();
+        if !self.is_little(self.entries.load(Ordering::Relaxed)) {
+            let _ = timeout(GATHER_FOR_MAX, answered).await;
+        }
+    }
+}
 
 /// An entry with where it goes, and who waits for its answer.
 pub(super) struct Letter {
@@ -40,7 +81,7 @@ impl Letter {
     }
 
     /// Gives it to the client, which answers through the ticket; so does this, if the client does not take it.
-    fn give(self, client: &Client) {
+    fn give_to(self, client: &Client) {
         let Self { topic, lane, outgoing, ticket } = self;
         let record = BaseRecord::with_opaque_to(topic.name(), ticket)
             .partition(lane.0 as i32)
@@ -54,12 +95,17 @@ impl Letter {
     }
 }
 
+fn give(letters: Vec<Letter>, client: &Client, given: &Given) {
+    given.add(letters.len());
+    letters.into_iter().for_each(|letter| letter.give_to(client));
+}
+
 /// Lets entries through to the client, at once or gathered.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Gate(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    given: Arc<Given>,
     waiting: Mutex<Waiting>,
     /// Held by who gives the client what waited, so that nobody overtakes it.
     door: Mutex<()>,
@@ -73,12 +119,16 @@ struct Waiting {
 }
 
 impl Gate {
+    pub(super) fn new(given: Arc<Given>) -> Self {
+        Self(Arc::new(Inner { given, waiting: Mutex::default(), door: Mutex::default() }))
+    }
+
     /// Lets them through; so many are under way, with them.
     pub(super) fn pass(&self, client: &Arc<Client>, letters: Vec<Letter>, under_way: usize) {
         let mut waiting = self.waiting();
         if !waiting.is_shut && under_way < GATHER_FROM {
             // Under the lock, for the order. Those who wait for it are few.
-            letters.into_iter().for_each(|letter| letter.give(client));
+            give(letters, client, &self.0.given);
             return;
         }
         waiting.letters.extend(letters);
@@ -86,9 +136,8 @@ impl Gate {
             return;
         }
         let (gate, client) = (self.clone(), Arc::clone(client));
-        let gather_for = GATHER_FOR_MAX.min(GATHER_FOR_EACH * u32::try_from(under_way).unwrap_or(u32::MAX));
         tokio::spawn(async move {
-            tokio::time::sleep(gather_for).await;
+            gate.0.given.mostly_answered().await;
             gate.open(&client);
         });
     }
@@ -106,7 +155,7 @@ impl Gate {
             drop(waiting);
             // Stable: those of one lane stay as they came.
             letters.sort_by_key(|letter| letter.lane);
-            letters.into_iter().for_each(|letter| letter.give(client));
+            give(letters, client, &self.0.given);
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::contract::{AppendError, LogError};
 use crate::kafka::config::KafkaConfig;
-use crate::kafka::gate::{Gate, Letter};
+use crate::kafka::gate::{Gate, Given, Letter};
 use crate::kafka::lane_choice::Topic;
 use crate::kafka::record::{Outgoing, lane_of, offset_of};
 use crate::kafka::topics::lanes_with_leaders;
@@ -35,6 +35,7 @@ pub(super) type Client = BaseProducer<Deliveries>;
 pub(crate) struct Sender {
     config: KafkaConfig,
     in_flight: Arc<InFlight>,
+    given: Arc<Given>,
     gate: Gate,
     /// Another one from when the client said that it can do no more.
     client: RwLock<Arc<Client>>,
@@ -49,7 +50,9 @@ impl Sender {
             stall_after: config.stall_after,
             now: Mutex::new(Now { bytes: 0, entries: 0, progress: Instant::now(), failed: None }),
         });
-        Ok(Self { config: config.clone(), in_flight, gate: Gate::default(), client })
+        let given = Arc::new(Given::default());
+        let gate = Gate::new(Arc::clone(&given));
+        Ok(Self { config: config.clone(), in_flight, given, gate, client })
     }
 
     /// Sends all of them, and answers when each is kept.
@@ -64,7 +67,11 @@ impl Sender {
         let (mut letters, mut answers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (outgoing, room) in outgoing.into_iter().zip(rooms) {
             let (answer, answered) = oneshot::channel();
-            letters.push(Letter::new(topic, outgoing, Ticket { answer, room }));
+            letters.push(Letter::new(
+                topic,
+                outgoing,
+                Ticket { answer, room, given: Arc::clone(&self.given) },
+            ));
             answers.push(answered);
         }
         self.gate.pass(&client, letters, under_way);
@@ -138,11 +145,13 @@ fn is_too_long(error: &KafkaError) -> bool {
 pub(super) struct Ticket {
     answer: oneshot::Sender<Result<Position, Failure>>,
     room: Room,
+    given: Arc<Given>,
 }
 
 impl Ticket {
     /// Gives the room back, and the answer to whoever still waits for it.
     pub(super) fn answer(self, result: Result<Position, Failure>) {
+        self.given.answered();
         drop(self.room);
         let _ = self.answer.send(result);
     }
