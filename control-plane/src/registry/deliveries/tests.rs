@@ -1,8 +1,12 @@
 //! What becomes of kept deliveries, on every engine. Times are small numbers of microseconds.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::author::Author;
+use crate::registry::Registry;
 use crate::registry::testing::{new_webhook, on_each_engine};
-use crate::registry::webhooks::Webhook;
+use crate::registry::webhooks::{Format, Webhook};
 
 const BOUNDS: Bounds = Bounds {
     deliveries_max: 3,
