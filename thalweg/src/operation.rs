@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use control_plane::ControlPlane;
-use control_plane::delivery::Courier;
 use domain::ReceivedAt;
 use instruments::{Family, Gauge, Instrument as _, ProcessMetrics, Registry, declare, label};
 use log::{EmbeddedLog, Log};
 use service::access_cache::AccessCache;
 use service::clock;
+use service::consumer_status::ConsumerStatus;
 use service::health::{self, Build, Health, Readiness};
 use service::metrics::ConnectionMetrics;
 use service::requests::{Answerer, HttpMetrics};
@@ -118,17 +118,9 @@ impl Operation {
         self.registry.before_scrape(move || shown.show_state());
     }
 
-    pub(crate) fn watch_writer(&mut self, writer: &writer::Status) {
-        let writer = writer.clone();
-        self.check("writer", move || {
-            let problem = writer.problem(ReceivedAt::from_micros(clock::unix_micros()));
-            async move { problem.map_or(Ok(()), Err) }
-        });
-    }
-
-    pub(crate) fn watch_deliveries(&mut self, courier: &Courier) {
-        let status = courier.status();
-        self.check("webhooks", move || {
+    pub(crate) fn watch_consumer(&mut self, name: &'static str, status: &ConsumerStatus) {
+        let status = status.clone();
+        self.check(name, move || {
             let problem = status.problem(ReceivedAt::from_micros(clock::unix_micros()));
             async move { problem.map_or(Ok(()), Err) }
         });

@@ -16,12 +16,13 @@ use domain::senml::PackLimits;
 use domain::{Position, ReceivedAt};
 use log::{BatchLimits, DeadLetter, Log, LogError, Subscription, Undeliverable};
 use service::clock;
+use service::consumer_status::ConsumerStatus;
 use service::telemetry::Chain;
 use store::{Store, StoreError, WriteBatch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use metrics::{Reason, Status, Step, WriterMetrics};
+pub use metrics::{Reason, Step, WriterMetrics};
 
 use crate::resolve::{Dead, Resolved};
 use crate::uncommitted::{Uncommitted, advance};
@@ -63,7 +64,7 @@ pub struct Parts {
     /// What it measures.
     pub metrics: WriterMetrics,
     /// How it says that it is in trouble.
-    pub status: Status,
+    pub status: ConsumerStatus,
 }
 
 impl fmt::Debug for Parts {

@@ -1,13 +1,7 @@
-//! What a writer measures, and whether it is in trouble.
+//! What a writer measures.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
-
-use domain::ReceivedAt;
 use domain::senml::ErrorCode;
 use instruments::{Counter, Family, Gauge, Histogram, Label, declare, label};
-use tokio::sync::watch;
 
 label! {
     /// A step that is tried again until it succeeds.
@@ -74,70 +68,6 @@ declare! {
     }
 }
 
-/// How long a writer may fail at one step before it counts as stuck: longer than a store takes to restart.
-const TROUBLE_MAX: Duration = Duration::from_secs(30);
-
-/// How a writer is doing, for whoever asks whether the process is ready. Cheap to clone; all clones are the same.
-#[derive(Debug, Clone, Default)]
-pub struct Status(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    is_running: watch::Sender<bool>,
-    waits_for_upgrade: AtomicBool,
-    /// Since when every try has failed, in microseconds since the epoch; 0 while none has.
-    fails_since: AtomicI64,
-}
-
-/// A writer that runs. Dropped with it, however it ends.
-pub(crate) struct Running(Status);
-
-impl Status {
-    /// What keeps the writer from storing, at this time; nothing if it stores what comes.
-    pub fn problem(&self, now: ReceivedAt) -> Option<&'static str> {
-        let fails_since = self.0.fails_since.load(Ordering::Acquire);
-        let fails_for = now.as_micros().saturating_sub(fails_since);
-        if !*self.0.is_running.borrow() {
-            Some("does not run")
-        } else if self.0.waits_for_upgrade.load(Ordering::Acquire) {
-            Some("stopped at an entry that a newer build wrote")
-        } else if fails_since != 0 && fails_for.unsigned_abs() > TROUBLE_MAX.as_micros() as u64 {
-            Some("has failed for 30 s or longer")
-        } else {
-            None
-        }
-    }
-
-    pub(crate) fn run(&self) -> Running {
-        self.0.is_running.send_replace(true);
-        Running(self.clone())
-    }
-
-    /// Waits until the writer takes what comes.
-    pub async fn running(&self) {
-        let mut is_running = self.0.is_running.subscribe();
-        is_running.wait_for(|running| *running).await.expect("this status keeps the sender");
-    }
-
-    pub(crate) fn waits_for_upgrade(&self) {
-        self.0.waits_for_upgrade.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn failed(&self, now: i64) {
-        let _ = self.0.fails_since.compare_exchange(0, now.max(1), Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    pub(crate) fn succeeded(&self) {
-        self.0.fails_since.store(0, Ordering::Release);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.0.is_running.send_replace(false);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,24 +77,5 @@ mod tests {
         for (place, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), place, "{reason:?}");
         }
-    }
-
-    #[test]
-    fn a_writer_is_stuck_once_it_has_failed_for_long() {
-        let at = |seconds: i64| ReceivedAt::from_micros(1_000_000 * seconds);
-        let status = Status::default();
-        assert_eq!(status.problem(at(1)), Some("does not run"));
-        let running = status.run();
-        assert_eq!(status.problem(at(1)), None);
-        status.failed(at(100).as_micros());
-        status.failed(at(129).as_micros());
-        assert_eq!(status.problem(at(130)), None);
-        assert!(status.problem(at(131)).is_some());
-        status.succeeded();
-        assert_eq!(status.problem(at(131)), None);
-        status.waits_for_upgrade();
-        assert!(status.problem(at(131)).is_some());
-        drop(running);
-        assert_eq!(status.problem(at(131)), Some("does not run"));
     }
 }

@@ -18,7 +18,6 @@ mod lines;
 mod metrics;
 mod outcome;
 mod retries;
-mod status;
 mod tracker;
 mod turns;
 
@@ -33,6 +32,7 @@ use futures::FutureExt as _;
 use log::{Log, LogError};
 use outbound::{Client, Guard};
 use service::clock;
+use service::consumer_status::ConsumerStatus;
 use service::telemetry::Chain;
 use store::Row;
 use tokio::sync::Notify;
@@ -41,7 +41,6 @@ use uuid::Uuid;
 
 pub use metrics::{DeliveryMetrics, DisabledBecause};
 pub use outcome::Outcome;
-pub use status::DeliveryStatus;
 
 use self::attempt::Delivery;
 use self::body::{Piece, fragments, join};
@@ -120,7 +119,7 @@ struct Inner {
     config: DeliveryConfig,
     bounds: Bounds,
     metrics: DeliveryMetrics,
-    status: DeliveryStatus,
+    status: ConsumerStatus,
     turns: Turns,
     /// Something was kept, or asked to be tried again.
     asked: Arc<Notify>,
@@ -156,7 +155,7 @@ impl Courier {
             config,
             bounds,
             metrics,
-            status: DeliveryStatus::default(),
+            status: ConsumerStatus::default(),
             turns: Turns::default(),
             asked,
             ledger: Ledger::default(),
@@ -164,7 +163,7 @@ impl Courier {
     }
 
     /// How it is doing.
-    pub fn status(&self) -> DeliveryStatus {
+    pub fn status(&self) -> ConsumerStatus {
         self.0.status.clone()
     }
 
@@ -272,7 +271,7 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 
 /// Does something again until it does not panic. Nothing: shutdown came before.
 async fn surely<T, W: Future<Output = T>>(
-    status: DeliveryStatus,
+    status: ConsumerStatus,
     shutdown: CancellationToken,
     mut work: impl FnMut() -> W,
 ) -> Option<T> {
@@ -333,7 +332,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_done_again_until_it_does_not() {
-        let (status, shutdown) = (DeliveryStatus::default(), CancellationToken::new());
+        let (status, shutdown) = (ConsumerStatus::default(), CancellationToken::new());
         let mut times = 0;
         let done = surely(status.clone(), shutdown.clone(), || {
             times += 1;

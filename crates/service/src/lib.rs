@@ -8,6 +8,7 @@ pub mod access_cache;
 pub mod authority;
 pub mod client_address;
 pub mod clock;
+pub mod consumer_status;
 pub mod credentials;
 pub mod error;
 pub mod extract;

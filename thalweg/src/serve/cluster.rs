@@ -11,6 +11,7 @@ use reader::ReaderMetrics;
 use service::access_cache::{AccessCache, AccessCacheConfig};
 use service::authority::Authority;
 use service::clock::ReceptionClock;
+use service::consumer_status::ConsumerStatus;
 use service::feed::kafka::{KafkaFeed, KafkaFeedConfig, KafkaPublisher};
 use service::internal::{InternalSecrets, RemoteAuthority, RemoteConfig};
 use service::metrics::{AccessMetrics, FeedMetrics, RemoteAuthorityMetrics};
@@ -83,9 +84,9 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
     };
     let writer = match (&log, store) {
         (Some(log), Some(store)) if has(Role::Writer) => {
-            let status = writer::Status::default();
+            let status = ConsumerStatus::default();
             operation.watch_log(log);
-            operation.watch_writer(&status);
+            operation.watch_consumer("writer", &status);
             let metrics = WriterMetrics::register(&registry);
             Some(writer::Parts { log: Arc::clone(log), store, metrics, status })
         }
@@ -192,7 +193,7 @@ async fn open_courier(
             courier.context("can't open the registry")?
         }
     };
-    operation.watch_deliveries(&courier);
+    operation.watch_consumer("webhooks", &courier.status());
     Ok(courier)
 }
 

@@ -15,6 +15,7 @@ use log::{EmbeddedLog, Log, LogMetrics};
 use reader::ReaderMetrics;
 use service::access_cache::{AccessCache, AccessCacheConfig};
 use service::clock::{self, ReceptionClock};
+use service::consumer_status::ConsumerStatus;
 use service::feed::Feed;
 use service::metrics::{AccessMetrics, FeedMetrics};
 use service::telemetry::Chain;
@@ -65,15 +66,15 @@ pub(super) async fn open(settings: &Serve) -> anyhow::Result<Node> {
         log: Arc::clone(&log),
         store: Arc::clone(&store),
         metrics: WriterMetrics::register(&registry),
-        status: writer::Status::default(),
+        status: ConsumerStatus::default(),
     };
     operation.watch_log(&log);
     operation.show_log(&embedded_log);
     operation.watch_store(&store);
     operation.watch_registry(&control_plane);
-    operation.watch_writer(&writer.status);
+    operation.watch_consumer("writer", &writer.status);
     let courier = control_plane.courier().clone();
-    operation.watch_deliveries(&courier);
+    operation.watch_consumer("webhooks", &courier.status());
     operation.watch_access(&access);
     Ok(Node {
         ingest: Some(ingest::Parts {

@@ -10,10 +10,11 @@ use domain::senml::Format;
 use domain::{ChannelId, ChannelProfile, Entry, Lane, Position, Protocol, ReceivedAt, Subtopic, ThingId};
 use instruments::Registry;
 use log::{BatchLimits, EmbeddedLog, Log};
+use service::consumer_status::ConsumerStatus;
 use store::suite::Flaky;
 use store::{CountLevel, EmbeddedStore, Store};
 use tempfile::TempDir;
-use thalweg_writer::{Config, GROUP, Parts, Status, WriterMetrics, run};
+use thalweg_writer::{Config, GROUP, Parts, WriterMetrics, run};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,7 @@ impl World {
             log: Arc::clone(&self.log) as _,
             store: Arc::clone(&self.store) as _,
             metrics: WriterMetrics::register(&self.metrics),
-            status: Status::default(),
+            status: ConsumerStatus::default(),
         };
         let stop = CancellationToken::new();
         let running = run(config, parts, stop.clone());
