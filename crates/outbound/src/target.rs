@@ -69,12 +69,18 @@ impl Target {
         if text.len() > URL_BYTES_MAX {
             return Err(BadTarget::TooLong);
         }
-        // The URL standard drops some of them: what is shown would be another URL than the one that is asked.
-        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        // The URL standard drops some of them, and takes a backslash for a slash: what is shown would be another URL than the
+        // one that is asked.
+        if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
             return Err(BadTarget::NotAUrl);
         }
         let url = Url::parse(text).map_err(|_| BadTarget::NotAUrl)?;
         check(&url, *guard)?;
+        // It also takes any number of slashes for two: what was meant as a path would be the host.
+        let behind_scheme = &text[url.scheme().len()..];
+        if behind_scheme.strip_prefix("://").is_none_or(|host| host.starts_with('/')) {
+            return Err(BadTarget::NotAUrl);
+        }
         let url = without_root_dot(url)?;
         let uri: Uri = url.as_str().parse().map_err(|_| BadTarget::NotAUrl)?;
         Ok(Self { uri, origin: url.origin().ascii_serialization().into() })

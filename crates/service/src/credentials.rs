@@ -21,11 +21,17 @@ impl Credential {
     /// Reads the header.
     ///
     /// # Errors
-    /// 401 if there is none, or it holds no credential of a scheme that we know.
+    /// 401 if there is none or more than one, or it holds no credential of a scheme that we know.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let value = headers
-            .get(header::AUTHORIZATION)
-            .ok_or_else(|| ApiError::unauthenticated("the Authorization header is missing"))?;
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let value = match (values.next(), values.next()) {
+            (Some(value), None) => value,
+            (None, _) => return Err(ApiError::unauthenticated("the Authorization header is missing")),
+            // A proxy that looks at another one than this would let pass what it must not.
+            (Some(_), Some(_)) => {
+                return Err(ApiError::unauthenticated("there is more than one Authorization header"));
+            }
+        };
         let value = value.to_str().map_err(|_| unreadable())?;
         let (scheme, credential) = value.split_once(' ').ok_or_else(unreadable)?;
         let credential = credential.trim();
@@ -96,5 +102,8 @@ mod tests {
             assert_eq!(parse(value).unwrap_err().status(), 401, "{value:?}");
         }
         assert_eq!(Credential::from_headers(&HeaderMap::new()).unwrap_err().status(), 401);
+        let two =
+            ["Thing some-key", "Thing some-key"].map(|value| (header::AUTHORIZATION, value.parse().unwrap()));
+        assert_eq!(Credential::from_headers(&HeaderMap::from_iter(two)).unwrap_err().status(), 401);
     }
 }

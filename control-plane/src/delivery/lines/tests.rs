@@ -44,6 +44,16 @@ impl Desk {
     }
 
     /// Webhook and offsets of what goes next.
+    /// Lets records of 256 webhooks come, until all lines together hold what they may.
+    fn fill(&mut self, add: fn(&mut Self, u8, u64, usize)) {
+        for offset in 1.. {
+            if !self.lines.has_room() {
+                return;
+            }
+            (0..=255).for_each(|number| add(self, number, offset, 10_000));
+        }
+    }
+
     fn next(&mut self) -> Option<(u8, Vec<u64>)> {
         self.lines.next().map(|shipment| shown(&shipment))
     }
@@ -382,18 +392,11 @@ fn a_line_that_was_behind_is_direct_again_also_where_more_comes_all_the_time() {
 #[test]
 fn what_all_lines_hold_is_bounded_and_room_comes_from_those_that_wait() {
     let mut desk = Desk::new();
-    let mut offset = 0;
     for number in 0..=255 {
-        desk.come(number, offset, 1);
+        desk.come(number, 0, 1);
     }
     while desk.next().is_some() {}
-    while desk.lines.has_room() {
-        offset += 1;
-        for number in 0..=255 {
-            desk.push(number, offset, 10_000);
-        }
-        // As if they had fewer bytes than a line holds.
-    }
+    desk.fill(Desk::push);
     desk.lines.make_room();
     desk.wait(1_000);
     let due = desk.lines.due(desk.now);
@@ -407,13 +410,7 @@ fn what_all_lines_hold_is_bounded_and_room_comes_from_those_that_wait() {
 #[test]
 fn room_comes_also_from_lines_that_wait_for_a_place() {
     let mut desk = Desk::new();
-    let mut offset = 0;
-    while desk.lines.has_room() {
-        offset += 1;
-        for number in 0..=255 {
-            desk.come(number, offset, 10_000);
-        }
-    }
+    desk.fill(Desk::come);
     desk.lines.make_room();
     desk.wait(1_000);
     let due = desk.lines.due(desk.now);
