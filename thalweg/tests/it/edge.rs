@@ -62,10 +62,9 @@ const CASES: &[Case] = &[
         202,
     ),
     // Headers that are there twice.
-    Case(
-        "GET /things HTTP/1.1\nHost: x\nHost: y\nAuthorization: Bearer TOKEN\nAuthorization: Bearer none\n\n",
-        200,
-    ),
+    Case("GET /things HTTP/1.1\nHost: x\nHost: y\nAuthorization: Bearer TOKEN\n\n", 200),
+    Case("GET /things HTTP/1.1\nHost: x\nAuthorization: Bearer TOKEN\nAuthorization: Bearer none\n\n", 401),
+    Case("GET /things HTTP/1.1\nHost: x\nAuthorization: Bearer TOKEN\nAuthorization: Bearer TOKEN\n\n", 401),
     Case(
         "POST /tokens HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 2\nContent-Length: 2\n\n{}",
         400,

@@ -16,9 +16,9 @@ use super::marks::{Touch, Touched};
 
 /// How long an append may begin under an opening. It lives twice as long, see `schema.rs`: so long may the append take.
 pub(super) const GOOD_FOR: Duration = Duration::from_secs(120);
-/// Rows of an append up to which its seconds stay open, and rows of readers that count them anew are few.
+/// Rows of an append up to which its seconds stay open. Readers count them anew, so they have to be few.
 const FEW_ROWS: usize = 64;
-/// Seconds of such an append, and as many more are opened ahead, for each of its rows a fraction.
+/// Seconds within which such an append has to lie and, divided by its rows, how far ahead it opens.
 const AHEAD_SECONDS: i64 = 120;
 /// What a failed append wrote may still arrive at a node for so long. Far more than any time-out of a request.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
