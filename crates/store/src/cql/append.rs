@@ -5,7 +5,7 @@
 //! Of what expires, every write says how long it lives.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::{ChannelId, Retention, ThingId};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -21,6 +21,9 @@ use crate::contract::{Block, PurgeTarget, Row, StoreError, WriteRow};
 
 /// Bytes of the rows of one batch: databases warn of batches above 64 KiB or so, and refuse larger ones.
 const BATCH_BYTES_MAX: usize = 48 << 10;
+
+/// How far a row's time may be from when it was received to be of that time: clocks differ, and devices send late.
+const NOW_SECONDS: u64 = 600;
 
 /// What has to be listed before rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -224,9 +227,15 @@ fn partitions<'a>(rows: &[&'a WriteRow]) -> Vec<Partition<'a>> {
 fn touched(partitions: &[Partition<'_>]) -> HashMap<ChannelId, Touch> {
     let mut touched: HashMap<ChannelId, Touch> = HashMap::new();
     for ((channel, ..), rows) in partitions {
-        let touch = touched.entry(*channel).or_default();
+        let nothing = || Touch { seconds: BTreeSet::new(), rows: 0, is_of_now: true };
+        let touch = touched.entry(*channel).or_insert_with(nothing);
         touch.rows += rows.len();
-        touch.seconds.extend(rows.iter().map(|row| row.record.time.as_nanos().div_euclid(1_000_000_000)));
+        for row in rows {
+            let second = row.record.time.as_nanos().div_euclid(1_000_000_000);
+            let received = row.received.as_micros().div_euclid(1_000_000);
+            touch.is_of_now &= second.abs_diff(received) <= NOW_SECONDS;
+            touch.seconds.insert(second);
+        }
     }
     touched
 }

@@ -33,10 +33,12 @@ pub(super) struct Marks {
 }
 
 /// What an append touches of one channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Touch {
     pub(super) seconds: BTreeSet<i64>,
     pub(super) rows: usize,
+    /// Whether all of the rows are of about the time at which they came.
+    pub(super) is_of_now: bool,
 }
 
 /// What one instance touched of one channel.

@@ -18,8 +18,10 @@ use super::marks::{Touch, Touched};
 pub(super) const GOOD_FOR: Duration = Duration::from_secs(120);
 /// Rows of an append up to which its seconds stay open. Readers count them anew, so they have to be few.
 const FEW_ROWS: usize = 64;
-/// Seconds within which such an append has to lie and, divided by its rows, how far ahead it opens.
+/// Seconds within which such an append has to lie, and how far ahead it opens at most.
 const AHEAD_SECONDS: i64 = 120;
+/// And no further than about so many rows come in.
+const AHEAD_ROWS: f64 = 1_000.0;
 /// What a failed append wrote may still arrive at a node for so long. Far more than any time-out of a request.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,8 @@ pub(super) struct Openings {
     under_way: BTreeMap<u64, UnderWay>,
     /// What the database was told last, and when; none if that is not certain.
     told: Option<(Touched, Instant)>,
+    /// When it was last opened for an append, and how many rows were appended since, with that one's.
+    since: Option<(Instant, usize)>,
 }
 
 #[derive(Debug)]
@@ -56,21 +60,29 @@ impl Openings {
         self.forget_lost(now);
         let held = Arc::new(());
         let touched = Touched::of(runs(touch));
-        let ahead = ahead(touch);
-        let under_way = UnderWay {
-            seconds: touched.clone(),
-            is_few: ahead.is_some(),
-            held: Arc::downgrade(&held),
-            lost: None,
-        };
-        self.under_way.insert(number, under_way);
         let is_open =
             self.told.as_ref().is_some_and(|(told, when)| now - *when < GOOD_FOR && told.covers(&touched));
-        let tell = (!is_open).then(|| Touched::of(seconds(self.under_way.values()).chain(ahead)));
-        if tell.is_some() {
-            self.told = None;
+        let few = few(touch);
+        let under_way =
+            UnderWay { seconds: touched, is_few: few.is_some(), held: Arc::downgrade(&held), lost: None };
+        self.under_way.insert(number, under_way);
+        let opening = Opening { number, _held: held };
+        if is_open {
+            self.since.iter_mut().for_each(|(_, rows)| *rows += touch.rows);
+            return (opening, None);
         }
-        (Opening { number, _held: held }, tell)
+        self.told = None;
+        let ahead = if touch.is_of_now { self.seconds_ahead(now) } else { 0 };
+        let ahead = few.map(|(first, last)| (first, last.saturating_add(ahead)));
+        self.since = Some((now, touch.rows));
+        (opening, Some(Touched::of(seconds(self.under_way.values()).chain(ahead))))
+    }
+
+    /// How far ahead few rows open, by how many came since they last did.
+    fn seconds_ahead(&self, now: Instant) -> i64 {
+        let Some((since, rows)) = self.since else { return 0 };
+        let seconds = AHEAD_ROWS * (now - since).as_secs_f64() / rows.max(1) as f64;
+        (seconds as i64).min(AHEAD_SECONDS)
     }
 
     /// What the database has to be told to be open together with an append's mark, if anything: what is, without it.
@@ -119,12 +131,11 @@ fn runs(touch: &Touch) -> impl Iterator<Item = (i64, i64)> {
     })
 }
 
-/// What stays open behind an append of few rows, which are close together: the more rows, the less, because they come again
-/// in a moment, and each reader counts what has come meanwhile.
-fn ahead(touch: &Touch) -> Option<(i64, i64)> {
+/// The first and the last second of an append of few rows, which are close together.
+fn few(touch: &Touch) -> Option<(i64, i64)> {
     let (first, last) = (*touch.seconds.first()?, *touch.seconds.last()?);
     let is_few = touch.rows <= FEW_ROWS && last.saturating_sub(first) <= AHEAD_SECONDS;
-    is_few.then(|| (first, last.saturating_add(AHEAD_SECONDS / touch.rows.max(1) as i64)))
+    is_few.then_some((first, last))
 }
 
 #[cfg(test)]
@@ -132,26 +143,54 @@ mod tests {
     use super::*;
 
     fn touch(seconds: impl IntoIterator<Item = i64>, rows: usize) -> Touch {
-        Touch { seconds: seconds.into_iter().collect(), rows }
+        Touch { seconds: seconds.into_iter().collect(), rows, is_of_now: true }
     }
 
     fn spans(open: &Touched) -> Vec<(i64, i64)> {
         open.spans().iter().map(|span| (span.first, span.last)).collect()
     }
 
+    /// Few rows at so many seconds, marked: what the database was told for them.
+    fn few_at(
+        openings: &mut Openings,
+        started: Instant,
+        at: u64,
+        rows: usize,
+        is_of_now: bool,
+    ) -> Option<Vec<(i64, i64)>> {
+        let now = started + Duration::from_secs(at);
+        let (opening, tell) = openings.begin(at, &Touch { is_of_now, ..touch([at as i64], rows) }, now);
+        let shown = tell.as_ref().map(spans);
+        tell.into_iter().for_each(|tell| openings.told(tell, now));
+        assert_eq!(openings.closing(&opening), None, "few rows say nothing when they end");
+        openings.closed(opening);
+        shown
+    }
+
     #[test]
-    fn few_rows_open_a_while_ahead_and_say_nothing_when_they_end() {
-        let (mut openings, now) = (Openings::default(), Instant::now());
-        let (first, tell) = openings.begin(1, &touch([100], 1), now);
-        let tell = tell.expect("nothing was open");
-        assert!(tell.covers(&Touched::of([(100, 220)].into_iter())), "{tell:?}");
-        openings.told(tell, now);
-        let (second, tell) = openings.begin(2, &touch([150, 151], 2), now + GOOD_FOR / 2);
-        assert_eq!(tell, None, "still open");
-        assert_eq!(openings.closing(&first), None);
-        assert_eq!(openings.closing(&second), None);
-        assert!(openings.begin(3, &touch([221], 1), now).1.is_some(), "behind what is open");
-        assert!(openings.begin(4, &touch([150], 1), now + GOOD_FOR).1.is_some(), "the opening is old");
+    fn few_rows_open_as_far_ahead_as_their_rate_lets_them() {
+        let (mut openings, started) = (Openings::default(), Instant::now());
+        let mut few = |at, rows| few_at(&mut openings, started, at, rows, true);
+        let ends = |told: Option<Vec<(i64, i64)>>| told.unwrap().iter().map(|span| span.1).max();
+        assert_eq!(ends(few(100, 1)), Some(100), "nothing is known of its rate");
+        assert_eq!(ends(few(110, 1)), Some(230), "a row in 10 s");
+        assert_eq!(few(200, 64), None);
+        assert_eq!(few(229, 64), None, "still open, a second before it is old");
+        assert_eq!(ends(few(230, 64)), Some(230 + 120), "and now the opening is old");
+        assert_eq!(few(300, 60), None);
+        assert_eq!(ends(few(400, 60)), Some(400 + 120), "124 rows in 170 s");
+        assert_eq!(few(401, 64), None);
+        (0..50).for_each(|_| assert_eq!(few(402, 64), None));
+        assert_eq!(ends(few(521, 1)), Some(521 + 1_000 * 121 / (60 + 51 * 64)), "many in a short time");
+    }
+
+    #[test]
+    fn few_rows_of_another_time_open_nothing_ahead() {
+        let (mut openings, started) = (Openings::default(), Instant::now());
+        for at in [100, 110, 120] {
+            let told = few_at(&mut openings, started, at, 1, false).unwrap();
+            assert!(told.iter().all(|span| span.1 <= at as i64), "{told:?}");
+        }
     }
 
     #[test]

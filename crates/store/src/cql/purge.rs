@@ -162,7 +162,7 @@ impl Inner {
             return Ok(());
         }
         let seconds = times.iter().map(|time| time.div_euclid(1_000_000_000)).collect();
-        let touched = HashMap::from([(channel, Touch { seconds, rows: times.len() })]);
+        let touched = HashMap::from([(channel, Touch { seconds, rows: times.len(), is_of_now: false })]);
         let opened = self.open(touched).await?;
         let times: Vec<i64> = times.into_iter().collect();
         for times in times.chunks(DELETIONS_PER_BATCH) {
