@@ -35,7 +35,6 @@ pub(super) type Client = BaseProducer<Deliveries>;
 pub(crate) struct Sender {
     config: KafkaConfig,
     in_flight: Arc<InFlight>,
-    given: Arc<Given>,
     gate: Gate,
     /// Another one from when the client said that it can do no more.
     client: RwLock<Arc<Client>>,
@@ -48,11 +47,11 @@ impl Sender {
             bytes_max: config.in_flight_bytes_max,
             entries_max: config.in_flight_entries_max,
             stall_after: config.stall_after,
+            given: Arc::default(),
             now: Mutex::new(Now { bytes: 0, entries: 0, progress: Instant::now(), failed: None }),
         });
-        let given = Arc::new(Given::default());
-        let gate = Gate::new(Arc::clone(&given));
-        Ok(Self { config: config.clone(), in_flight, given, gate, client })
+        let gate = Gate::new(Arc::clone(&in_flight.given));
+        Ok(Self { config: config.clone(), in_flight, gate, client })
     }
 
     /// Sends all of them, and answers when each is kept.
@@ -67,11 +66,7 @@ impl Sender {
         let (mut letters, mut answers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (outgoing, room) in outgoing.into_iter().zip(rooms) {
             let (answer, answered) = oneshot::channel();
-            letters.push(Letter::new(
-                topic,
-                outgoing,
-                Ticket { answer, room, given: Arc::clone(&self.given) },
-            ));
+            letters.push(Letter::new(topic, outgoing, Ticket { answer, room }));
             answers.push(answered);
         }
         self.gate.pass(&client, letters, under_way);
@@ -145,13 +140,12 @@ fn is_too_long(error: &KafkaError) -> bool {
 pub(super) struct Ticket {
     answer: oneshot::Sender<Result<Position, Failure>>,
     room: Room,
-    given: Arc<Given>,
 }
 
 impl Ticket {
     /// Gives the room back, and the answer to whoever still waits for it.
     pub(super) fn answer(self, result: Result<Position, Failure>) {
-        self.given.answered();
+        self.room.in_flight.given.answered();
         drop(self.room);
         let _ = self.answer.send(result);
     }
@@ -215,6 +209,7 @@ struct InFlight {
     bytes_max: usize,
     entries_max: usize,
     stall_after: Duration,
+    given: Arc<Given>,
     now: Mutex<Now>,
 }
 

@@ -51,7 +51,14 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    /// Seconds alone, of no flush.
+    /// Seconds alone, in ascending order, of no flush.
+    pub(super) fn of_seconds(seconds: impl Iterator<Item = i64>) -> Self {
+        let mut spans = runs(0, seconds);
+        compress(&mut spans, 0);
+        Self { number: 0, spans }
+    }
+
+    /// The same of spans, from and to, in any order.
     pub(super) fn of(spans: impl Iterator<Item = (i64, i64)>) -> Self {
         let mut spans: Vec<Span> = spans.map(|(first, last)| Span { first, last, number: 0 }).collect();
         spans.sort_by_key(|span| span.first);
@@ -78,13 +85,7 @@ impl Touched {
     pub(super) fn touch(&mut self, number: u64, seconds: impl Iterator<Item = i64>) {
         debug_assert!(number > self.number, "numbers of flushes grow");
         self.number = number;
-        let mut runs: Vec<Span> = Vec::new();
-        for second in seconds {
-            match runs.last_mut() {
-                Some(run) if second <= run.last.saturating_add(1) => run.last = run.last.max(second),
-                _ => runs.push(Span { first: second, last: second, number }),
-            }
-        }
+        let mut runs = runs(number, seconds);
         compress(&mut runs, number);
         for run in runs {
             self.spans.retain_mut(|span| leave_out(span, run));
@@ -120,6 +121,18 @@ impl Touched {
         });
         Ok(Self { number, spans: spans.collect() })
     }
+}
+
+/// Seconds in ascending order, those that follow one another in one span.
+fn runs(number: u64, seconds: impl Iterator<Item = i64>) -> Vec<Span> {
+    let mut runs: Vec<Span> = Vec::new();
+    for second in seconds {
+        match runs.last_mut() {
+            Some(run) if second <= run.last.saturating_add(1) => run.last = run.last.max(second),
+            _ => runs.push(Span { first: second, last: second, number }),
+        }
+    }
+    runs
 }
 
 /// Takes what a later run says again out of an earlier span, where that leaves one piece; false if it leaves none.

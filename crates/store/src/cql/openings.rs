@@ -14,8 +14,10 @@ use tokio::time::Instant;
 
 use super::marks::{Touch, Touched};
 
-/// How long an append may begin under an opening. It lives twice as long, see `schema.rs`: so long may the append take.
-pub(super) const GOOD_FOR: Duration = Duration::from_secs(120);
+/// How long an append may begin under an opening.
+const GOOD_FOR: Duration = Duration::from_secs(120);
+/// Seconds that an opening lives from when it is written: as long as it is good for, and as long again for the append.
+pub(super) const LIFE_SECONDS: u64 = 2 * GOOD_FOR.as_secs();
 /// Rows of an append up to which its seconds stay open. Readers count them anew, so they have to be few.
 const FEW_ROWS: usize = 64;
 /// Seconds within which such an append has to lie, and how far ahead it opens at most.
@@ -59,7 +61,7 @@ impl Openings {
     pub(super) fn begin(&mut self, number: u64, touch: &Touch, now: Instant) -> (Opening, Option<Touched>) {
         self.forget_lost(now);
         let held = Arc::new(());
-        let touched = Touched::of(runs(touch));
+        let touched = Touched::of_seconds(touch.seconds.iter().copied());
         let is_open =
             self.told.as_ref().is_some_and(|(told, when)| now - *when < GOOD_FOR && told.covers(&touched));
         let few = few(touch);
@@ -116,19 +118,6 @@ impl Openings {
 
 fn seconds<'a>(appends: impl Iterator<Item = &'a UnderWay>) -> impl Iterator<Item = (i64, i64)> {
     appends.flat_map(|append| append.seconds.spans()).map(|span| (span.first, span.last))
-}
-
-/// The seconds of an append, as ranges that are inclusive.
-fn runs(touch: &Touch) -> impl Iterator<Item = (i64, i64)> {
-    let mut seconds = touch.seconds.iter().copied().peekable();
-    std::iter::from_fn(move || {
-        let first = seconds.next()?;
-        let mut last = first;
-        while let Some(next) = seconds.next_if(|next| *next == last.saturating_add(1)) {
-            last = next;
-        }
-        Some((first, last))
-    })
 }
 
 /// The first and the last second of an append of few rows, which are close together.

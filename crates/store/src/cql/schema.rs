@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::openings;
 use super::statements::Statements;
 use super::{CqlConfig, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
@@ -124,8 +123,6 @@ pub(super) const fn rows_of(class: Retention) -> &'static str {
 
 /// How many windows of `counts` are in one partition.
 pub(super) const COUNTS_PER_PARTITION: i64 = 128;
-/// Seconds that an opening lives from when it is written. Twice as long as an append may begin under it.
-pub(super) const OPEN_SECONDS: u64 = 2 * openings::GOOD_FOR.as_secs();
 /// Seconds that kept counts live from when they are written.
 pub(super) const COUNTS_TTL_SECONDS: i32 = 1_728_000;
 /// Seconds of one window of the index.

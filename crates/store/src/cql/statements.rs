@@ -8,7 +8,8 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::OnceCell;
 
-use super::schema::{OPEN_SECONDS, rows_of};
+use super::openings::LIFE_SECONDS;
+use super::schema::rows_of;
 use super::{Inner, KeyspaceName, damaged, unavailable};
 use crate::contract::StoreError;
 
@@ -151,7 +152,7 @@ impl Statements {
             put_class: p(format!("INSERT INTO {k}.classes (channel, class) VALUES (?, ?)")).await?,
             put_endless: p(format!("INSERT INTO {k}.classes (channel, bucket, shard) VALUES (?, ?, ?)")).await?,
             open: p(format!(
-                "UPDATE {k}.marks USING TIMESTAMP ? AND TTL {OPEN_SECONDS} SET opened = ? WHERE channel = ? AND instance = ?"
+                "UPDATE {k}.marks USING TIMESTAMP ? AND TTL {LIFE_SECONDS} SET opened = ? WHERE channel = ? AND instance = ?"
             ))
             .await?,
             put_mark: p(format!(
