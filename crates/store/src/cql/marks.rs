@@ -51,17 +51,11 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    /// Seconds alone, in ascending order, of no flush.
-    pub(super) fn of_seconds(seconds: impl Iterator<Item = i64>) -> Self {
-        let mut spans = runs(0, seconds);
-        compress(&mut spans, 0);
-        Self { number: 0, spans }
-    }
-
-    /// The same of spans, from and to, in any order.
-    pub(super) fn of(spans: impl Iterator<Item = (i64, i64)>) -> Self {
-        let mut spans: Vec<Span> = spans.map(|(first, last)| Span { first, last, number: 0 }).collect();
-        spans.sort_by_key(|span| span.first);
+    /// Seconds alone, from and to, in any order, of no flush.
+    pub(super) fn of(seconds: impl Iterator<Item = (i64, i64)>) -> Self {
+        let mut seconds: Vec<(i64, i64)> = seconds.collect();
+        seconds.sort_unstable();
+        let mut spans = runs(0, seconds.into_iter());
         compress(&mut spans, 0);
         Self { number: 0, spans }
     }
@@ -85,7 +79,7 @@ impl Touched {
     pub(super) fn touch(&mut self, number: u64, seconds: impl Iterator<Item = i64>) {
         debug_assert!(number > self.number, "numbers of flushes grow");
         self.number = number;
-        let mut runs = runs(number, seconds);
+        let mut runs = runs(number, seconds.map(|second| (second, second)));
         compress(&mut runs, number);
         for run in runs {
             self.spans.retain_mut(|span| leave_out(span, run));
@@ -123,13 +117,13 @@ impl Touched {
     }
 }
 
-/// Seconds in ascending order, those that follow one another in one span.
-fn runs(number: u64, seconds: impl Iterator<Item = i64>) -> Vec<Span> {
+/// Seconds, from and to, in order of the first: those that overlap or follow one another in one span.
+fn runs(number: u64, seconds: impl Iterator<Item = (i64, i64)>) -> Vec<Span> {
     let mut runs: Vec<Span> = Vec::new();
-    for second in seconds {
+    for (first, last) in seconds {
         match runs.last_mut() {
-            Some(run) if second <= run.last.saturating_add(1) => run.last = run.last.max(second),
-            _ => runs.push(Span { first: second, last: second, number }),
+            Some(run) if first <= run.last.saturating_add(1) => run.last = run.last.max(last),
+            _ => runs.push(Span { first, last, number }),
         }
     }
     runs

@@ -4,7 +4,7 @@
 //! than another one that has seen them. So seconds are open before rows are written to them, until those are marked, and
 //! nobody believes a count of open seconds: `docs/adr/0008-counts-of-a-cql-store.md`.
 //!
-//! An opening costs a write. A channel that gets a few rows at a time is opened for a while ahead, and stays open.
+//! An opening costs a write. A channel that gets a few rows at a time, and often, is opened for a while ahead, and stays open.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -14,14 +14,19 @@ use tokio::time::Instant;
 
 use super::marks::{Touch, Touched};
 
-/// How long an append may begin under an opening.
-const GOOD_FOR: Duration = Duration::from_secs(120);
-/// Seconds that an opening lives from when it is written: as long as it is good for, and as long again for the append.
-pub(super) const LIFE_SECONDS: u64 = 2 * GOOD_FOR.as_secs();
+/// How long an append may begin under an opening. Seconds that stay open for the next append are counted anew for each
+/// reader's page, so it is no longer than it has to be to save most writes.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+/// More than an append takes before it is given up.
+const APPEND_TAKES: Duration = Duration::from_secs(30);
+/// Seconds that an opening lives from when it is written: until nothing may arrive of the last append that began under it.
+pub(super) const LIFE_SECONDS: u64 = GOOD_FOR.as_secs() + APPEND_TAKES.as_secs() + ARRIVES_WITHIN.as_secs();
 /// Rows of an append up to which its seconds stay open. Readers count them anew, so they have to be few.
 const FEW_ROWS: usize = 64;
-/// Seconds within which such an append has to lie, and how far ahead it opens at most.
-const AHEAD_SECONDS: i64 = 120;
+/// Seconds within which such an append has to lie.
+const FEW_SECONDS: i64 = 120;
+/// How far ahead it opens at most: what comes in while the opening is good.
+const AHEAD_SECONDS: i64 = GOOD_FOR.as_secs() as i64;
 /// And no further than about so many rows come in.
 const AHEAD_ROWS: f64 = 1_000.0;
 /// What a failed append wrote may still arrive at a node for so long. Far more than any time-out of a request.
@@ -36,6 +41,8 @@ pub(super) struct Openings {
     told: Option<(Touched, Instant)>,
     /// When it was last opened for an append, and how many rows were appended since, with that one's.
     since: Option<(Instant, usize)>,
+    /// When the last append began.
+    last: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -61,10 +68,11 @@ impl Openings {
     pub(super) fn begin(&mut self, number: u64, touch: &Touch, now: Instant) -> (Opening, Option<Touched>) {
         self.forget_lost(now);
         let held = Arc::new(());
-        let touched = Touched::of_seconds(touch.seconds.iter().copied());
+        let touched = Touched::of(touch.seconds.iter().map(|second| (*second, *second)));
         let is_open =
             self.told.as_ref().is_some_and(|(told, when)| now - *when < GOOD_FOR && told.covers(&touched));
-        let few = few(touch);
+        let follows = self.last.replace(now).is_some_and(|last| now - last < GOOD_FOR);
+        let few = few(touch).filter(|_| follows);
         let under_way =
             UnderWay { seconds: touched, is_few: few.is_some(), held: Arc::downgrade(&held), lost: None };
         self.under_way.insert(number, under_way);
@@ -123,7 +131,7 @@ fn seconds<'a>(appends: impl Iterator<Item = &'a UnderWay>) -> impl Iterator<Ite
 /// The first and the last second of an append of few rows, which are close together.
 fn few(touch: &Touch) -> Option<(i64, i64)> {
     let (first, last) = (*touch.seconds.first()?, *touch.seconds.last()?);
-    let is_few = touch.rows <= FEW_ROWS && last.saturating_sub(first) <= AHEAD_SECONDS;
+    let is_few = touch.rows <= FEW_ROWS && last.saturating_sub(first) <= FEW_SECONDS;
     is_few.then_some((first, last))
 }
 
@@ -139,19 +147,21 @@ mod tests {
         open.spans().iter().map(|span| (span.first, span.last)).collect()
     }
 
-    /// Few rows at so many seconds, marked: what the database was told for them.
+    /// Few rows at so many seconds, marked: what the database was told for them before, and when they ended.
     fn few_at(
         openings: &mut Openings,
         started: Instant,
         at: u64,
         rows: usize,
         is_of_now: bool,
-    ) -> Option<Vec<(i64, i64)>> {
+    ) -> [Option<Vec<(i64, i64)>>; 2] {
         let now = started + Duration::from_secs(at);
-        let (opening, tell) = openings.begin(at, &Touch { is_of_now, ..touch([at as i64], rows) }, now);
-        let shown = tell.as_ref().map(spans);
-        tell.into_iter().for_each(|tell| openings.told(tell, now));
-        assert_eq!(openings.closing(&opening), None, "few rows say nothing when they end");
+        let (opening, before) = openings.begin(at, &Touch { is_of_now, ..touch([at as i64], rows) }, now);
+        let shown = before.as_ref().map(spans);
+        before.into_iter().for_each(|tell| openings.told(tell, now));
+        let after = openings.closing(&opening);
+        let shown = [shown, after.as_ref().map(spans)];
+        after.into_iter().for_each(|tell| openings.told(tell, now));
         openings.closed(opening);
         shown
     }
@@ -160,24 +170,24 @@ mod tests {
     fn few_rows_open_as_far_ahead_as_their_rate_lets_them() {
         let (mut openings, started) = (Openings::default(), Instant::now());
         let mut few = |at, rows| few_at(&mut openings, started, at, rows, true);
-        let ends = |told: Option<Vec<(i64, i64)>>| told.unwrap().iter().map(|span| span.1).max();
-        assert_eq!(ends(few(100, 1)), Some(100), "nothing is known of its rate");
-        assert_eq!(ends(few(110, 1)), Some(230), "a row in 10 s");
-        assert_eq!(few(200, 64), None);
-        assert_eq!(few(229, 64), None, "still open, a second before it is old");
-        assert_eq!(ends(few(230, 64)), Some(230 + 120), "and now the opening is old");
-        assert_eq!(few(300, 60), None);
-        assert_eq!(ends(few(400, 60)), Some(400 + 120), "124 rows in 170 s");
-        assert_eq!(few(401, 64), None);
-        (0..50).for_each(|_| assert_eq!(few(402, 64), None));
-        assert_eq!(ends(few(521, 1)), Some(521 + 1_000 * 121 / (60 + 51 * 64)), "many in a short time");
+        let open = |first, last| [Some(vec![(first, last)]), None];
+        assert_eq!(few(100, 1), [Some(vec![(100, 100)]), Some(vec![])], "nothing is known of its rate");
+        assert_eq!(few(110, 1), open(110, 140), "a row in 10 s");
+        assert_eq!(few(139, 64), [None, None], "still open, a second before it is old");
+        assert_eq!(few(140, 64), open(140, 170), "and now the opening is old");
+        (0..50).for_each(|_| assert_eq!(few(142, 64), [None, None]));
+        assert_eq!(few(165, 64), [None, None]);
+        assert_eq!(few(171, 1), open(171, 171 + 1_000 * 31 / (52 * 64)), "many in a short time");
+        assert_eq!(few(200, 64), open(200, 230), "65 rows in 29 s");
+        assert_eq!(few(231, 1), [Some(vec![(231, 231)]), Some(vec![])], "too late for what was open");
+        assert_eq!(few(231, 1), open(231, 231), "no time has passed to tell its rate by");
     }
 
     #[test]
     fn few_rows_of_another_time_open_nothing_ahead() {
         let (mut openings, started) = (Openings::default(), Instant::now());
         for at in [100, 110, 120] {
-            let told = few_at(&mut openings, started, at, 1, false).unwrap();
+            let told = few_at(&mut openings, started, at, 1, false)[0].clone().unwrap();
             assert!(told.iter().all(|span| span.1 <= at as i64), "{told:?}");
         }
     }

@@ -23,8 +23,10 @@ const _: () =
 const DENSE_ROWS: u64 = 2_048;
 /// Dense parts remembered of one channel, 640 bytes each: the last two hours of a busy one.
 const DENSE_MAX: usize = 64;
-/// Rows that a window that is kept has to be read for until it is worth being kept again.
-pub(super) const KEPT_FROM_ROWS: u64 = 64;
+/// Rows that a window has to be read for until it is worth being kept again: so many, and this part of what it holds. The next
+/// reader has to read no more than that of it again.
+const KEPT_FROM_ROWS: u64 = 64;
+const KEPT_FROM_PART: u64 = 8;
 /// Bytes that a remembered window takes beside its parts.
 const WINDOW_BYTES: usize = 120;
 
@@ -126,6 +128,14 @@ pub(super) struct Window {
     pub(super) unkept: u64,
 }
 
+impl Window {
+    /// Whether reading it again would be more work than keeping it.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        let rows: u64 = self.parts.iter().map(|(_, rows)| rows).sum();
+        self.unkept >= KEPT_FROM_ROWS.max(rows / KEPT_FROM_PART)
+    }
+}
+
 /// What is known of a channel.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -155,9 +165,14 @@ impl Known {
 
     fn forget(&mut self, first: i64, last: i64) {
         let (first_window, last_window) = (window_of(first), window_of(last));
-        self.listed.remove(first_window, last_window);
+        let mut known_windows = 0;
         for (&window, known) in self.windows.range_mut(first_window..=last_window) {
             known.parts.forget(parts_within(window, first, last));
+            known_windows += 1;
+        }
+        // One that is known already is not to be found again.
+        if known_windows <= last_window - first_window {
+            self.listed.remove(first_window, last_window);
         }
         let dense = self.dense.range_mut(first.div_euclid(PART_SECONDS)..=last.div_euclid(PART_SECONDS));
         for (&part, seconds) in dense {

@@ -17,7 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use uuid::Uuid;
 
-use self::known::{KEPT_FROM_ROWS, Known, Parts, WINDOW_SECONDS, part_start, recall, window_of};
+use self::known::{Known, Parts, WINDOW_SECONDS, part_start, recall, window_of};
 use super::index::Catalogue;
 use super::marks::{Marks, Touched};
 use super::schema::{COUNTS_PER_PARTITION, COUNTS_TTL_SECONDS};
@@ -204,7 +204,7 @@ impl Counting<'_> {
         if level == CountLevel::Finest {
             let rows = match self.known.seconds(first, last) {
                 Some(rows) => rows.into_iter().collect(),
-                None => self.source.read(first, last).await?,
+                None => self.source.read(&[(first, last)]).await?,
             };
             counts = rows;
         } else {
@@ -236,13 +236,11 @@ impl Counting<'_> {
             let reads = windows.iter().map(|&window| {
                 let seconds = known.to_read(window);
                 let source = &*source;
-                async move { Ok::<_, StoreError>((window, source.read_all(&seconds).await?)) }
+                async move { Ok::<_, StoreError>((window, source.read(&seconds).await?)) }
             });
             for (window, rows) in futures::future::try_join_all(reads).await? {
                 known.counted(window, &rows);
-                if let Some(counted) =
-                    known.window_mut(window).filter(|counted| counted.unkept >= KEPT_FROM_ROWS)
-                {
+                if let Some(counted) = known.window_mut(window).filter(|counted| counted.is_worth_keeping()) {
                     counted.unkept = 0;
                     source.keep(window, &counted.parts).await;
                 }
@@ -326,21 +324,22 @@ impl Source<'_> {
         }
     }
 
-    async fn read_all(&self, seconds: &[(i64, i64)]) -> Result<BTreeMap<i64, u64>, StoreError> {
-        let mut rows = BTreeMap::new();
-        for &(first, last) in seconds {
-            rows.append(&mut self.read(first, last).await?);
+    /// Rows of each of some seconds that hold any, counted by reading their times. The ranges are in ascending order.
+    async fn read(&self, seconds: &[(i64, i64)]) -> Result<BTreeMap<i64, u64>, StoreError> {
+        let (Some(&(oldest, _)), Some(&(_, newest))) = (seconds.first(), seconds.last()) else {
+            return Ok(BTreeMap::new());
+        };
+        let width = self.profile.bucket_width.seconds();
+        let mut reads = Vec::new();
+        for block in self.blocks_between((oldest, newest)).await? {
+            let (start, end) = (block.bucket * width, (block.bucket + 1) * width);
+            let within = seconds.iter().filter(|(first, last)| *first < end && *last >= start);
+            reads.extend(within.map(|seconds| (block, *seconds)));
         }
-        Ok(rows)
-    }
-
-    /// Rows of each of the seconds that hold any, counted by reading their times.
-    async fn read(&self, first: i64, last: i64) -> Result<BTreeMap<i64, u64>, StoreError> {
-        let blocks = self.blocks_between((first, last)).await?;
-        let nanos = |second: i64| second.saturating_mul(NANOS);
-        let (oldest, newest) = (nanos(first), nanos(last).saturating_add(NANOS - 1));
-        let reads = stream::iter(blocks).map(|block| async move {
+        let reads = stream::iter(reads).map(|(block, (first, last))| async move {
             let mut rows = BTreeMap::<i64, u64>::new();
+            let nanos = |second: i64| second.saturating_mul(NANOS);
+            let (oldest, newest) = (nanos(first), nanos(last).saturating_add(NANOS - 1));
             let values = (self.channel.as_uuid(), block.bucket, block.shard as i16, oldest, newest, i32::MAX);
             each(&self.inner.session, &self.rows.newest_times, values, |(time,): (i64,)| {
                 *rows.entry(time.div_euclid(NANOS)).or_default() += 1;

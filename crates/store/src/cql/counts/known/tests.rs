@@ -120,6 +120,41 @@ fn a_busy_second_is_all_that_is_read_again() {
 }
 
 #[test]
+fn a_window_that_is_known_is_not_to_be_found_again() {
+    let (mut known, rows) = (Known::default(), Rows::from([(0, 1), (2 * WINDOW_SECONDS, 1)]));
+    let mut touched = Touched::default();
+    known.look_at(&marks(&touched));
+    count(&mut known, &rows, 0, 2 * WINDOW_SECONDS);
+    touched.touch(1, 0..5);
+    known.look_at(&marks(&touched));
+    assert_eq!(known.not_listed(0, 2), [], "rows of another second are in the same window");
+    assert_eq!(known.unknown(0, 2), [0]);
+    touched.touch(2, WINDOW_SECONDS - 1..WINDOW_SECONDS + 1);
+    known.look_at(&marks(&touched));
+    assert_eq!(known.not_listed(0, 2), [(0, 1)], "the second window may hold rows now");
+}
+
+#[test]
+fn a_window_is_kept_when_an_eighth_of_it_would_be_read_again() {
+    let (mut known, rows) = (Known::default(), (0..100).map(|part| (part * PART_SECONDS, 100)).collect());
+    let mut touched = Touched::default();
+    let mut read_until_kept = || {
+        for number in touched.number + 1.. {
+            touched.touch(number, std::iter::once(0));
+            known.look_at(&marks(&touched));
+            count(&mut known, &rows, 0, 0);
+            let window = known.window_mut(0).unwrap();
+            if window.is_worth_keeping() {
+                return std::mem::take(&mut window.unkept);
+            }
+        }
+        0
+    };
+    assert_eq!(read_until_kept(), KEPT_FROM_ROWS + 10_000, "what is counted for the first time is kept");
+    assert_eq!(read_until_kept(), 1_300);
+}
+
+#[test]
 fn a_kept_count_is_worth_what_was_not_touched_since() {
     let mut touched = Touched::default();
     touched.touch(7, 0..2_000);
