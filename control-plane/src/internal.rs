@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -15,14 +15,14 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use service::ApiError;
 use service::authority::{Authority as _, AuthorityError, ReadDenied};
-use service::extract::ApiJson;
+use service::extract::{ApiJson, body_limit};
 use service::internal::wire::{
     BODY_BYTES_MAX, BUSY, GRANTS, Granted, GrantsAnswer, GrantsRequest, QUESTIONS_MAX, USER_READ,
     UserReadAnswer, UserReadRequest,
 };
 use service::internal::{Gate, InternalSecrets};
 use service::server::method_not_allowed;
-use service::telemetry::Chain;
+use service::telemetry::{Chain, Quiet};
 
 use crate::ControlPlane;
 
@@ -42,6 +42,8 @@ struct Desk {
     app: ControlPlane,
     batches: Gate,
     reads: Gate,
+    /// While the registry is away, each question fails.
+    failures: Quiet,
 }
 
 impl ControlPlane {
@@ -52,15 +54,25 @@ impl ControlPlane {
             app: self.clone(),
             batches: Gate::new(BATCHES_AT_ONCE, BATCHES_WAITING_MAX),
             reads: Gate::new(READS_AT_ONCE, READS_WAITING_MAX),
+            failures: Quiet::default(),
         };
         Router::new()
             .route(GRANTS, post(grants))
             .route(USER_READ, post(user_read))
             .fallback(async || ApiError::not_found("no such resource"))
             .method_not_allowed_fallback(method_not_allowed)
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(body_limit(BODY_BYTES_MAX))
             .layer(from_fn_with_state(secrets, admit))
             .with_state(Arc::new(desk))
+    }
+}
+
+impl Desk {
+    fn unavailable(&self, error: AuthorityError) -> ApiError {
+        if let Some(unlogged) = self.failures.speak() {
+            tracing::warn!(error = %Chain(&error), unlogged, "the registry did not answer");
+        }
+        ApiError::unavailable("the registry can't be asked now")
     }
 }
 
@@ -85,7 +97,7 @@ async fn grants(State(desk): State<Arc<Desk>>, request: Request) -> Result<Json<
     let questions: Vec<(KeyDigest, ChannelId)> =
         questions.iter().map(|question| (question.key, question.channel)).collect();
     let _turn = place.turn().await;
-    let grants = desk.app.grants(&questions).await.map_err(unavailable)?;
+    let grants = desk.app.grants(&questions).await.map_err(|error| desk.unavailable(error))?;
     Ok(Json(GrantsAnswer { grants: grants.into_iter().map(|grant| grant.map(Granted::from)).collect() }))
 }
 
@@ -101,7 +113,7 @@ async fn user_read(
         Ok(profile) => UserReadAnswer::Profile(profile.into()),
         Err(ReadDenied::InvalidToken) => UserReadAnswer::InvalidToken,
         Err(ReadDenied::UnknownChannel) => UserReadAnswer::UnknownChannel,
-        Err(ReadDenied::Unavailable(error)) => return Err(unavailable(error)),
+        Err(ReadDenied::Unavailable(error)) => return Err(desk.unavailable(error)),
     }))
 }
 
@@ -112,9 +124,4 @@ async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
 
 fn busy() -> ApiError {
     ApiError::unavailable("too many questions wait for an answer; ask again").code(BUSY)
-}
-
-fn unavailable(error: AuthorityError) -> ApiError {
-    tracing::warn!(error = %Chain(&error), "the registry did not answer");
-    ApiError::unavailable("the registry can't be asked now")
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use domain::{Action, ChannelId, ChannelProfile, access};
 use http::request::Parts as RequestParts;
-use service::authority::{AuthorityError, ReadDenied};
+use service::authority::ReadDenied;
 use service::credentials::Credential;
 use service::extract::{ApiPath, channel_in_path};
-use service::telemetry::Chain;
 use service::{ApiError, rate};
 
 use crate::App;
@@ -29,7 +28,8 @@ impl FromRequestParts<Arc<App>> for ChannelReader {
         let channel = channel_in_path(path.get("channel"));
         let profile = match credential {
             Credential::Thing(key) => {
-                let grant = app.parts.authority.grant(&key.digest(), channel).await.map_err(unavailable)?;
+                let grant = app.parts.authority.grant(&key.digest(), channel).await;
+                let grant = grant.map_err(|error| app.access_failed(error))?;
                 let grant = grant.ok_or_else(|| ApiError::unauthenticated("unknown thing key"))?;
                 let allowed = access::decide(&grant, Action::Read);
                 let (thing, profile) = allowed.map_err(|denied| ApiError::forbidden(denied.to_string()))?;
@@ -40,15 +40,10 @@ impl FromRequestParts<Arc<App>> for ChannelReader {
                 app.parts.authority.user_read(&token, channel).await.map_err(|denied| match denied {
                     ReadDenied::InvalidToken => ApiError::unauthenticated(denied.to_string()),
                     ReadDenied::UnknownChannel => ApiError::not_found(denied.to_string()),
-                    ReadDenied::Unavailable(error) => unavailable(error),
+                    ReadDenied::Unavailable(error) => app.access_failed(error),
                 })?
             }
         };
         Ok(Self { channel, profile })
     }
-}
-
-fn unavailable(error: AuthorityError) -> ApiError {
-    tracing::warn!(error = %Chain(&error), "access could not be looked up");
-    ApiError::unavailable("access can't be checked now; send the same request again")
 }

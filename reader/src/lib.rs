@@ -19,8 +19,8 @@ use axum::response::Response;
 use domain::ReceivedAt;
 use domain::limits::PAGE_BYTES_MAX;
 use openapi::{Part, Routes};
-use service::authority::Authority;
-use service::telemetry::Chain;
+use service::authority::{Authority, AuthorityError};
+use service::telemetry::{Chain, Quiet};
 use service::{ApiError, clock};
 use store::planner::{self, Bounds, CursorKey, ReadError};
 use store::{Store, StoreError};
@@ -65,11 +65,19 @@ struct App {
     parts: Parts,
     /// Places for large pages.
     large_pages: Semaphore,
+    /// While the authority is away, or the store, each read fails.
+    access_failures: Quiet,
+    store_failures: Quiet,
 }
 
 /// The routes of a reader.
 pub fn router(parts: Parts) -> Router {
-    let app = App { parts, large_pages: Semaphore::new(LARGE_PAGES_MAX) };
+    let app = App {
+        parts,
+        large_pages: Semaphore::new(LARGE_PAGES_MAX),
+        access_failures: Quiet::default(),
+        store_failures: Quiet::default(),
+    };
     routes().router().with_state(Arc::new(app))
 }
 
@@ -120,7 +128,7 @@ async fn page(app: &App, reader: ChannelReader, query: Option<String>) -> Result
         }
         page => page,
     };
-    let page = page.map_err(refusal)?;
+    let page = page.map_err(|error| app.refusal(error))?;
     parts.metrics.page_seconds.record(began.elapsed());
     parts.metrics.records_total.increment(page.rows.len() as u64);
     let answer = page::render(reader.channel, limit, &page);
@@ -134,24 +142,35 @@ impl App {
         let busy = |_| ApiError::unavailable("too many large pages are being read; ask again");
         Ok(place.map_err(busy)?.expect("the semaphore is never closed"))
     }
-}
 
-fn refusal(error: ReadError) -> ApiError {
-    match error {
-        ReadError::BadCursor => ApiError::malformed(
-            "next is not a cursor that this query was given: repeat the query it came with",
-        )
-        .field("next"),
-        ReadError::OffsetTooDeep { .. } => ApiError::malformed(error.to_string()).field("offset"),
-        ReadError::PageTooLarge { fitting, .. } => ApiError::malformed(format!(
-            "the records of this page take more than {PAGE_BYTES_MAX} bytes: ask for fewer with limit, {fitting} of them fit"
-        ))
-        .code("page_too_large")
-        .field("limit"),
-        ReadError::Store(error) => {
+    fn access_failed(&self, error: AuthorityError) -> ApiError {
+        if let Some(unlogged) = self.access_failures.speak() {
+            tracing::warn!(error = %Chain(&error), unlogged, "access could not be looked up");
+        }
+        ApiError::unavailable("access can't be checked now; send the same request again")
+    }
+
+    fn store_failed(&self, error: &StoreError) -> ApiError {
+        if let Some(unlogged) = self.store_failures.speak() {
             let damaged = matches!(error, StoreError::Damaged(_));
-            tracing::error!(error = %Chain(&error), damaged, "records can't be read");
-            ApiError::unavailable("records can't be read now")
+            tracing::error!(error = %Chain(error), damaged, unlogged, "records can't be read");
+        }
+        ApiError::unavailable("records can't be read now")
+    }
+
+    fn refusal(&self, error: ReadError) -> ApiError {
+        match error {
+            ReadError::BadCursor => ApiError::malformed(
+                "next is not a cursor that this query was given: repeat the query it came with",
+            )
+            .field("next"),
+            ReadError::OffsetTooDeep { .. } => ApiError::malformed(error.to_string()).field("offset"),
+            ReadError::PageTooLarge { fitting, .. } => ApiError::malformed(format!(
+                "the records of this page take more than {PAGE_BYTES_MAX} bytes: ask for fewer with limit, {fitting} of them fit"
+            ))
+            .code("page_too_large")
+            .field("limit"),
+            ReadError::Store(error) => self.store_failed(&error),
         }
     }
 }

@@ -16,14 +16,14 @@ mod users;
 mod webhooks;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
+use axum::extract::{FromRequest as _, Request};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use domain::limits::API_BODY_BYTES_MAX;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use openapi::Routes;
 use serde_json::Value;
-use service::extract::{ApiJson, whole_body};
+use service::extract::{ApiJson, body_limit, whole_body};
 use service::server::method_not_allowed;
 use service::telemetry::Chain;
 use service::{ApiError, request_id};
@@ -80,7 +80,7 @@ pub(crate) fn routes() -> Routes<ControlPlane> {
         });
     let all = users.merge(of_webhooks()).merge(entities).schemas(described::shapes::all());
     let all = described::TAGS.into_iter().fold(all, |all, (name, about)| all.tag(name, about));
-    all.map(|all| all.layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX)))
+    all.map(|all| all.layer(body_limit(API_BODY_BYTES_MAX)))
 }
 
 /// Things, channels, and what lies between them.

@@ -18,8 +18,7 @@ use moka::future::Cache;
 use crate::authority::{Authority, AuthorityError};
 use crate::feed::{Change, ChangeFeed, FeedPosition, Follower, Following, Freshness};
 use crate::metrics::{AccessMetrics, Cached, Lookup};
-use crate::requests::Quiet;
-use crate::telemetry::Chain;
+use crate::telemetry::{Chain, Quiet};
 
 /// How many grants are kept, and how long.
 #[derive(Debug, Clone)]

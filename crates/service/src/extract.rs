@@ -1,11 +1,10 @@
 //! Extractors of the framework, with refusals in our shape: a JSON body, whatever was wrong.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::{Extension, Json};
 use domain::ChannelId;
-use domain::limits::API_BODY_BYTES_MAX;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -41,14 +40,27 @@ fn is_json(headers: &HeaderMap) -> bool {
     subtype == "json" || subtype.strip_suffix("+json").is_some_and(|form| !form.is_empty())
 }
 
-/// A request's body, up to the limit that the router has.
+/// Bytes that a body may have, for the error of a larger one.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimit(usize);
+
+/// The layer of a router that limits its bodies.
+pub fn body_limit(bytes_max: usize) -> (DefaultBodyLimit, Extension<BodyLimit>) {
+    (DefaultBodyLimit::max(bytes_max), Extension(BodyLimit(bytes_max)))
+}
+
+/// A request's body, up to the limit that the router has, see [`body_limit`].
 ///
 /// # Errors
 /// 413 of a larger one, 408 of one that took too long.
 pub async fn whole_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    let limit = request.extensions().get::<BodyLimit>().copied();
     Bytes::from_request(request, state).await.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            return ApiError::too_large(format!("the body is larger than {API_BODY_BYTES_MAX} bytes"));
+            return ApiError::too_large(match limit {
+                Some(BodyLimit(bytes_max)) => format!("the body is larger than {bytes_max} bytes"),
+                None => "the body is too large".to_owned(),
+            });
         }
         late_body(&rejection).unwrap_or_else(|| ApiError::malformed(rejection.body_text()).code("malformed"))
     })

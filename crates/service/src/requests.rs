@@ -3,7 +3,6 @@
 //! Sees routes, never paths: a path holds ids, and a query string may hold anything.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 
 use crate::request_id::{self, MakeId};
+use crate::telemetry::Quiet;
 
 label! {
     /// Who answers a route.
@@ -243,33 +243,6 @@ impl Endpoint {
             ("route", route.to_owned()),
             (Method::NAME, method.as_str().to_owned()),
         ]
-    }
-}
-
-/// Lets a line that overload repeats through once a second.
-#[derive(Debug)]
-pub(crate) struct Quiet {
-    since: Instant,
-    /// The second in which it last spoke, from 1.
-    spoke: AtomicU64,
-    unlogged: AtomicU64,
-}
-
-impl Default for Quiet {
-    fn default() -> Self {
-        Self { since: Instant::now(), spoke: AtomicU64::new(0), unlogged: AtomicU64::new(0) }
-    }
-}
-
-impl Quiet {
-    /// How many lines were left out since the last one; nothing if this one is to be left out, too.
-    pub(crate) fn speak(&self) -> Option<u64> {
-        let second = self.since.elapsed().as_secs() + 1;
-        if self.spoke.swap(second, Ordering::Relaxed) == second {
-            self.unlogged.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(self.unlogged.swap(0, Ordering::Relaxed))
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -126,6 +128,33 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
+/// Lets a line that overload, or an outage, repeats for each request through once a second.
+#[derive(Debug)]
+pub struct Quiet {
+    since: Instant,
+    /// The second in which it last spoke, from 1.
+    spoke: AtomicU64,
+    unlogged: AtomicU64,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self { since: Instant::now(), spoke: AtomicU64::new(0), unlogged: AtomicU64::new(0) }
+    }
+}
+
+impl Quiet {
+    /// How many lines were left out since the last one; nothing if this one is to be left out, too.
+    pub fn speak(&self) -> Option<u64> {
+        let second = self.since.elapsed().as_secs() + 1;
+        if self.spoke.swap(second, Ordering::Relaxed) == second {
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.unlogged.swap(0, Ordering::Relaxed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +178,13 @@ mod tests {
             assert_eq!(text.parse(), Ok(format));
         }
         assert_eq!("JSON".parse::<Format>(), Err(UnknownFormat));
+    }
+
+    #[test]
+    fn a_line_that_repeats_is_let_through_once_a_second() {
+        let quiet = Quiet::default();
+        assert_eq!(quiet.speak(), Some(0));
+        let told = (0..1_000).filter_map(|_| quiet.speak()).count();
+        assert!(told <= 1_000 - 900, "{told} of 1,000 within a moment");
     }
 }

@@ -104,11 +104,3 @@ async fn a_handler_and_the_tasks_it_carries_the_id_into_know_it() {
     let body = send(&router, "GET", "/who", &["r-7"]).await.into_body();
     assert_eq!(axum::body::to_bytes(body, 100).await.unwrap(), "r-7 r-7 nothing");
 }
-
-#[test]
-fn a_line_that_repeats_is_let_through_once_a_second() {
-    let quiet = Quiet::default();
-    assert_eq!(quiet.speak(), Some(0));
-    let told = (0..1_000).filter_map(|_| quiet.speak()).count();
-    assert!(told <= 1_000 - 900, "{told} of 1,000 within a moment");
-}
