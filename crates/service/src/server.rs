@@ -26,17 +26,16 @@ mod linger;
 mod stream;
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
-use futures::FutureExt as _;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Version};
 use hyper::body::Incoming;
@@ -125,12 +124,10 @@ pub async fn serve(listener: TcpListener, router: Router, config: ServerConfig, 
             }
         }
     }
-    // Who waits in the backlog is connected, and may have sent a request.
-    for _ in 0..BACKLOG_MAX {
-        let Some(Ok(accepted)) = accept(&listener, &admission).now_or_never() else { break };
-        server.take(accepted, &graceful);
+    match listener.into_std() {
+        Ok(listener) => server.take_backlog(&listener, &admission, &graceful),
+        Err(error) => tracing::warn!(%error, "who waits to be accepted is not served"),
     }
-    drop(listener);
     let everyone_gone = admission.all_free();
     if tokio::time::timeout(NOTICE.min(drain_max), everyone_gone).await.is_ok() {
         return;
@@ -147,9 +144,13 @@ type Accepted = (TcpStream, SocketAddr, Place);
 async fn accept(listener: &TcpListener, admission: &Admission) -> io::Result<Accepted> {
     let place = admission.place().await;
     let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES)?;
+    set_up(&stream)?;
     Ok((stream, peer, place))
+}
+
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    Ok(set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES)?)
 }
 
 /// What all connections share.
@@ -166,6 +167,27 @@ impl Server {
         if let Some(place) = place.for_peer(peer.ip(), &self.config.trusted_proxies) {
             let place = (place, self.config.metrics.opened());
             tokio::spawn(Arc::clone(self).connection(stream, peer, place, graceful.watcher()));
+        }
+    }
+
+    /// Serves who is connected and was not accepted yet, and may have sent a request. The system itself is asked: the runtime
+    /// knows only of those whom it has heard of, and has a task pause after so many.
+    fn take_backlog(
+        self: &Arc<Self>,
+        listener: &std::net::TcpListener,
+        admission: &Admission,
+        graceful: &GracefulShutdown,
+    ) {
+        for place in iter::from_fn(|| admission.free_place()).take(BACKLOG_MAX) {
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => continue,
+            };
+            let taken = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = taken.and_then(|stream| set_up(&stream).map(|()| stream)) {
+                self.take((stream, peer, place), graceful);
+            }
         }
     }
 
@@ -214,5 +236,40 @@ impl Server {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    /// More than the runtime lets a task accept without a pause, and none that it has heard of.
+    #[tokio::test]
+    async fn whoever_waits_in_the_backlog_when_it_stops_is_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            client
+        };
+        let clients: Vec<_> = (0..100).map(connect).collect();
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let router = Router::new().route("/", axum::routing::get(async || "served"));
+        let answers = tokio::task::spawn_blocking(|| {
+            let answer = |mut client: std::net::TcpStream| {
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).map(|_| answer)
+            };
+            clients.into_iter().map(answer).collect::<Vec<_>>()
+        });
+        serve(listener, router, ServerConfig::default(), shutdown).await;
+        for answer in answers.await.unwrap() {
+            let answer = answer.unwrap();
+            assert!(answer.contains("connection: close") && answer.ends_with("served"), "{answer:?}");
+        }
     }
 }

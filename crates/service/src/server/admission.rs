@@ -47,6 +47,12 @@ impl Admission {
         Place { _permit: permit, addresses: self.addresses.clone(), address: None }
     }
 
+    /// A place, if there is room for one more connection now.
+    pub(super) fn free_place(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { _permit: permit, addresses: self.addresses.clone(), address: None })
+    }
+
     /// Waits until no connection is open. No place must be asked for any more.
     pub(super) async fn all_free(&self) {
         let all = self.places.acquire_many(self.connections_max).await;
