@@ -176,9 +176,9 @@ impl Crowding<'_> {
             select! {
                 done = &mut published => {
                     done?;
-                    return Ok(most.max(resident(server)?));
+                    return Ok(most.max(server.resident_bytes()?));
                 }
-                _ = looks.tick() => most = most.max(resident(server)?),
+                _ = looks.tick() => most = most.max(server.resident_bytes()?),
             }
         }
     }
@@ -229,7 +229,7 @@ impl Crowding<'_> {
             .await
             .with_context(|| format!("{} of {wanted} connected", gathered.load(Ordering::Relaxed)))?;
         let p99 = self.phase().await;
-        let resident = resident(self.server);
+        let resident = self.server.resident_bytes();
         stop.cancel();
         while let Some(ended) = members.join_next().await {
             if let Some(Err(error)) = ended.context("a task of the crowd panicked")? {
@@ -243,21 +243,13 @@ impl Crowding<'_> {
     async fn calm(&self, before: u64) -> anyhow::Result<u64> {
         let deadline = Instant::now() + CALM_MAX;
         loop {
-            let resident = resident(self.server)?;
+            let resident = self.server.resident_bytes()?;
             if is_back(before, resident) || Instant::now() > deadline {
                 return Ok(resident);
             }
             sleep(LOOK_PAUSE).await;
         }
     }
-}
-
-/// A server's resident memory in bytes.
-fn resident(server: &Server) -> anyhow::Result<u64> {
-    let id = server.id().context("the server has ended")?;
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// Whether memory is back where it was, within a third.

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use thalweg_bench::server::{Launch, Server};
 use tokio::time::sleep;
 
 use crate::Bench;
 use crate::finding::{Findings, Goal};
-use crate::machine::line_of;
 
 /// How long a server is left alone before its memory is looked at.
 const IDLE: Duration = Duration::from_secs(1);
@@ -55,8 +53,5 @@ pub(crate) async fn with_records(
 
 async fn idle_mebibytes(server: &Server) -> anyhow::Result<f64> {
     sleep(IDLE).await;
-    let id = server.id().context("the server ended by itself")?;
-    let line = line_of(&format!("/proc/{id}/status"), "VmRSS");
-    let kibibytes = line.strip_suffix(" kB").and_then(|number| number.trim().parse::<f64>().ok());
-    Ok(kibibytes.with_context(|| format!("VmRSS of the server is {line:?}"))? / 1_024.0)
+    Ok(server.resident_bytes()? as f64 / f64::from(1 << 20))
 }

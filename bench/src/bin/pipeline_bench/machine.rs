@@ -84,7 +84,7 @@ async fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 /// What stands behind the colon in the first line of a file that begins with `name`.
-pub(crate) fn line_of(path: &str, name: &str) -> String {
+fn line_of(path: &str, name: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
     line.map_or("unknown", str::trim).to_owned()

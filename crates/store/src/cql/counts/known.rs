@@ -23,8 +23,8 @@ const _: () =
 const DENSE_ROWS: u64 = 2_048;
 /// Dense parts remembered of one channel, 640 bytes each: the last two hours of a busy one.
 const DENSE_MAX: usize = 64;
-/// Rows that a window has to be read for until it is worth being kept again: so many, and this part of what it holds. The next
-/// reader has to read no more than that of it again.
+/// Rows that a window has to be read for until it is worth being kept again: so many, and this part of what it holds. Less
+/// than that is left for the next reader to read again.
 const KEPT_FROM_ROWS: u64 = 64;
 const KEPT_FROM_PART: u64 = 8;
 /// Bytes that a remembered window takes beside its parts.
