@@ -4,7 +4,6 @@
 //! Whoever of the crowd is closed by the server comes back at once, for as long as the round lasts.
 
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,9 +13,8 @@ use hyper::{Method, StatusCode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use serde_json::json;
-use tokio::select;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Thing;
@@ -71,7 +69,7 @@ pub struct CrowdReport {
     pub packs_acknowledged: u64,
     /// Packs without an answer, or answered otherwise.
     pub packs_failed: u64,
-    /// The most resident memory in bytes that the server had while it took as many packs as in all rounds, without a crowd.
+    /// The server's resident memory in bytes, once it had published for a while.
     pub resident_before: u64,
     /// The most of it.
     pub resident_peak: u64,
@@ -116,10 +114,12 @@ pub async fn crowd_test(program: &Path, crowd: &Crowd) -> anyhow::Result<CrowdRe
         acknowledged: 0,
         failed: 0,
     };
-    let resident_before = crowding.warm_up().await?;
+    // The first packs grow what a server grows once.
+    crowding.publish().await?;
+    let resident_before = server.resident_bytes()?;
     let (mut quiet_p99, mut crowded_p99, mut resident_peak) = (Vec::new(), Vec::new(), resident_before);
     for round in 1..=crowd.rounds_max {
-        quiet_p99.push(crowding.phase().await?);
+        quiet_p99.push(crowding.publish().await?);
         let (p99, resident) = crowding.crowded_round().await?;
         crowded_p99.push(p99);
         resident_peak = resident_peak.max(resident);
@@ -156,35 +156,8 @@ struct Crowding<'a> {
 }
 
 impl Crowding<'_> {
-    /// Publishes as much as all rounds will, as fast as it is taken: the most memory that publishing by itself takes, whose
-    /// buffers grow with what came and are emptied from time to time.
-    async fn warm_up(&mut self) -> anyhow::Result<u64> {
-        let Crowd { packs_per_second, phase, rounds_max, publishers, .. } = *self.crowd;
-        let packs = packs_per_second * phase.as_secs_f64() * f64::from(2 * rounds_max);
-        let load = Load {
-            connections: publishers,
-            pace: Pace::Closed,
-            packs: Some(packs as u64),
-            duration: None,
-            resend: false,
-        };
-        let mut most = 0;
-        let mut looks = interval(LOOK_PAUSE);
-        let server = self.server;
-        let mut published = pin!(self.publish(&load));
-        loop {
-            select! {
-                done = &mut published => {
-                    done?;
-                    return Ok(most.max(server.resident_bytes()?));
-                }
-                _ = looks.tick() => most = most.max(server.resident_bytes()?),
-            }
-        }
-    }
-
     /// Publishes for one phase: the 99th percentile of the latency.
-    async fn phase(&mut self) -> anyhow::Result<f64> {
+    async fn publish(&mut self) -> anyhow::Result<f64> {
         let load = Load {
             connections: self.crowd.publishers,
             pace: Pace::Open(self.crowd.packs_per_second),
@@ -192,11 +165,7 @@ impl Crowding<'_> {
             duration: Some(self.crowd.phase),
             resend: false,
         };
-        self.publish(&load).await
-    }
-
-    async fn publish(&mut self, load: &Load) -> anyhow::Result<f64> {
-        let published = self.ledger.publish(load, CancellationToken::new()).await?;
+        let published = self.ledger.publish(&load, CancellationToken::new()).await?;
         if published.packs_acknowledged == 0 {
             bail!("nothing was accepted; the server printed:\n{}", self.server.printed());
         }
@@ -228,7 +197,7 @@ impl Crowding<'_> {
         timeout(GATHER_MAX, gathering)
             .await
             .with_context(|| format!("{} of {wanted} connected", gathered.load(Ordering::Relaxed)))?;
-        let p99 = self.phase().await;
+        let p99 = self.publish().await;
         let resident = self.server.resident_bytes();
         stop.cancel();
         while let Some(ended) = members.join_next().await {
@@ -252,7 +221,7 @@ impl Crowding<'_> {
     }
 }
 
-/// Whether memory is back where it was, within a third.
+/// Whether memory is back where it was: within a third, because the store's own buffers grow with what is published meanwhile.
 pub fn is_back(before: u64, after: u64) -> bool {
     after <= before + before / 3
 }

@@ -364,7 +364,7 @@ fn print_crowd(report: &CrowdReport) {
     println!("  closed by the server {:?}", report.closed);
     let mib = |bytes: u64| bytes >> 20;
     println!(
-        "  resident MiB, at most {} without the crowd and {} with it; {} when it was gone",
+        "  resident MiB before {}, with the crowd {}, after {}",
         mib(report.resident_before),
         mib(report.resident_peak),
         mib(report.resident_after)
