@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::{ChannelId, Retention, ThingId};
 use futures::{StreamExt, TryStreamExt, stream};
-use scylla::statement::batch::{Batch, BatchStatement, BatchType};
+use scylla::statement::batch::{Batch, BatchType};
 
 use super::flushes::Opened;
 use super::index::span_of;
@@ -140,16 +140,15 @@ impl Inner {
     }
 
     async fn write_one(&self, (channel, class, block): Place, rows: &[&Row]) -> Result<(), StoreError> {
-        let statement = &self.rows_of(class).await?.put_row;
-        let written = match rows {
-            [row] => self.session.execute_unpaged(statement, Written::new(channel, class, block, row)).await,
+        let statements = self.rows_of(class).await?;
+        let values: Vec<_> = rows.iter().map(|row| Written::new(channel, class, block, row)).collect();
+        let written = match &values[..] {
+            [row] => self.session.execute_unpaged(row.statement(statements), row).await,
             rows => {
-                let statements = vec![BatchStatement::from(statement.clone()); rows.len()];
+                let statements = rows.iter().map(|row| row.statement(statements).clone().into()).collect();
                 let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
                 batch.set_is_idempotent(true);
-                let values: Vec<_> =
-                    rows.iter().map(|row| Written::new(channel, class, block, row)).collect();
-                self.session.batch(&batch, values).await
+                self.session.batch(&batch, rows).await
             }
         };
         written.map(drop).map_err(unavailable)

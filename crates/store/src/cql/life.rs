@@ -23,6 +23,11 @@ pub(super) fn of_class(class: Retention) -> Option<i32> {
     class.seconds().map(|seconds| within_i32(seconds + SLACK_SECONDS))
 }
 
+/// The life that the table of a class gives to rows whose statement names none.
+pub(super) fn of_table(class: Retention) -> i32 {
+    of_class(class).unwrap_or(ENDLESS)
+}
+
 /// The life of a row, in seconds, as `USING TTL` takes it.
 pub(super) fn of_row(class: Retention, time: Timestamp, received: ReceivedAt) -> i32 {
     let Some(life) = of_class(class) else { return ENDLESS };

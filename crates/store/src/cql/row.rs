@@ -5,10 +5,17 @@
 
 use domain::{ChannelId, Protocol, ReceivedAt, Record, Retention, Subtopic, ThingId, Timestamp, Value};
 use scylla::SerializeRow;
+use scylla::frame::response::result::ColumnType;
+use scylla::serialize::SerializationError;
+use scylla::serialize::row::{RowSerializationContext, SerializeRow};
+use scylla::serialize::value::SerializeValue;
+use scylla::serialize::writers::{CellWriter, RowWriter, WrittenCellProof};
+use scylla::statement::prepared::PreparedStatement;
 use scylla::value::MaybeUnset;
 use uuid::Uuid;
 
 use super::life;
+use super::statements::RowStatements;
 use crate::contract::{Block, Row, StoreError};
 
 const NUMBER: i8 = 1;
@@ -23,19 +30,31 @@ const VALUES: i8 = NUMBER | TEXT | BOOL | DATA;
 const FIXED_BYTES: usize = 200;
 
 /// The values of the statement that writes a row, in its order.
+///
+/// A database takes time for each value of a statement, if only to see that it is not set. So there are narrow statements for
+/// rows as most are, [`Plain`], and a wide one for all.
+#[derive(Debug)]
+pub(super) enum Written<'a> {
+    Plain(Plain<'a>),
+    Any(Any<'a>),
+}
+
+/// Of a row that has a value, no sum and no update time, and the life that its table gives to rows.
 #[derive(Debug, SerializeRow)]
 #[scylla(flavor = "enforce_order", skip_name_checks)]
-pub(super) struct Written<'a> {
-    channel: Uuid,
-    bucket: i64,
-    shard: i16,
-    time: i64,
-    publisher: &'a [u8],
-    subtopic: &'a str,
-    name: &'a str,
-    unit: &'a str,
-    fields: i8,
-    protocol: i8,
+pub(super) struct Plain<'a> {
+    #[scylla(flatten)]
+    head: Head<'a>,
+    value: PlainValue<'a>,
+    version: i64,
+}
+
+/// Of any row.
+#[derive(Debug, SerializeRow)]
+#[scylla(flavor = "enforce_order", skip_name_checks)]
+pub(super) struct Any<'a> {
+    #[scylla(flatten)]
+    head: Head<'a>,
     value_number: MaybeUnset<f64>,
     value_text: MaybeUnset<&'a str>,
     value_bool: MaybeUnset<bool>,
@@ -46,10 +65,29 @@ pub(super) struct Written<'a> {
     life: i32,
 }
 
+/// What every row has.
+#[derive(Debug, SerializeRow)]
+#[scylla(flavor = "enforce_order", skip_name_checks)]
+struct Head<'a> {
+    channel: Uuid,
+    bucket: i64,
+    shard: i16,
+    time: i64,
+    publisher: &'a [u8],
+    subtopic: &'a str,
+    name: &'a str,
+    unit: &'a str,
+    fields: i8,
+    protocol: i8,
+}
+
+#[derive(Debug)]
+struct PlainValue<'a>(&'a Value);
+
 impl<'a> Written<'a> {
     pub(super) fn new(channel: ChannelId, class: Retention, block: Block, row: &'a Row) -> Self {
         let record = &row.record;
-        let mut written = Self {
+        let head = Head {
             channel: channel.as_uuid(),
             bucket: block.bucket,
             shard: block.shard as i16,
@@ -58,40 +96,99 @@ impl<'a> Written<'a> {
             subtopic: row.subtopic.as_str(),
             name: &record.name,
             unit: &record.unit,
-            fields: 0,
+            fields: fields(record),
             protocol: row.protocol.code() as i8,
+        };
+        let version = row.received.as_micros();
+        let life = life::of_row(class, record.time, row.received);
+        match &record.value {
+            Some(value) if head.fields & !VALUES == 0 && life == life::of_table(class) => {
+                Self::Plain(Plain { head, value: PlainValue(value), version })
+            }
+            value => Self::Any(Any::new(head, value.as_ref(), record, version, life)),
+        }
+    }
+
+    /// The statement that takes these values.
+    pub(super) fn statement<'s>(&self, statements: &'s RowStatements) -> &'s PreparedStatement {
+        match self {
+            Self::Any(_) => &statements.put_row,
+            Self::Plain(Plain { value: PlainValue(value), .. }) => match value {
+                Value::Number(_) => &statements.put_number,
+                Value::Text(_) => &statements.put_text,
+                Value::Bool(_) => &statements.put_bool,
+                Value::Data(_) => &statements.put_data,
+            },
+        }
+    }
+}
+
+impl<'a> Any<'a> {
+    fn new(head: Head<'a>, value: Option<&'a Value>, record: &Record, version: i64, life: i32) -> Self {
+        let mut any = Self {
+            head,
             value_number: MaybeUnset::Unset,
             value_text: MaybeUnset::Unset,
             value_bool: MaybeUnset::Unset,
             value_data: MaybeUnset::Unset,
             sum: MaybeUnset::from_option(record.sum),
             update_time: MaybeUnset::from_option(record.update_time),
-            version: row.received.as_micros(),
-            life: life::of_row(class, record.time, row.received),
+            version,
+            life,
         };
-        let kind = match &record.value {
-            None => 0,
-            Some(Value::Number(number)) => {
-                written.value_number = MaybeUnset::Set(*number);
-                NUMBER
-            }
-            Some(Value::Text(text)) => {
-                written.value_text = MaybeUnset::Set(text);
-                TEXT
-            }
-            Some(Value::Bool(bool)) => {
-                written.value_bool = MaybeUnset::Set(*bool);
-                BOOL
-            }
-            Some(Value::Data(data)) => {
-                written.value_data = MaybeUnset::Set(data);
-                DATA
-            }
-        };
-        let sum = if record.sum.is_some() { SUM } else { 0 };
-        let update_time = if record.update_time.is_some() { UPDATE_TIME } else { 0 };
-        written.fields = kind | sum | update_time;
-        written
+        match value {
+            None => {}
+            Some(Value::Number(number)) => any.value_number = MaybeUnset::Set(*number),
+            Some(Value::Text(text)) => any.value_text = MaybeUnset::Set(text),
+            Some(Value::Bool(bool)) => any.value_bool = MaybeUnset::Set(*bool),
+            Some(Value::Data(data)) => any.value_data = MaybeUnset::Set(data),
+        }
+        any
+    }
+}
+
+fn fields(record: &Record) -> i8 {
+    let value = match &record.value {
+        None => 0,
+        Some(Value::Number(_)) => NUMBER,
+        Some(Value::Text(_)) => TEXT,
+        Some(Value::Bool(_)) => BOOL,
+        Some(Value::Data(_)) => DATA,
+    };
+    let sum = if record.sum.is_some() { SUM } else { 0 };
+    let update_time = if record.update_time.is_some() { UPDATE_TIME } else { 0 };
+    value | sum | update_time
+}
+
+impl SerializeRow for Written<'_> {
+    fn serialize(
+        &self,
+        context: &RowSerializationContext<'_>,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), SerializationError> {
+        match self {
+            Self::Plain(plain) => plain.serialize(context, writer),
+            Self::Any(any) => any.serialize(context, writer),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+impl SerializeValue for PlainValue<'_> {
+    fn serialize<'b>(
+        &self,
+        kind: &ColumnType<'_>,
+        writer: CellWriter<'b>,
+    ) -> Result<WrittenCellProof<'b>, SerializationError> {
+        match self.0 {
+            Value::Number(number) => number.serialize(kind, writer),
+            Value::Text(text) => text.serialize(kind, writer),
+            Value::Bool(bool) => bool.serialize(kind, writer),
+            Value::Data(data) => data.serialize(kind, writer),
+        }
     }
 }
 

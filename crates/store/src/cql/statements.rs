@@ -23,6 +23,8 @@ const FIRST_PAGE_ROWS: i32 = 16;
 
 /// A block in a statement.
 const BLOCK: &str = "channel = ? AND bucket = ? AND shard = ?";
+/// The columns that every row has, in the order of what writes it.
+const HEAD: &str = "channel, bucket, shard, time, publisher, subtopic, name, unit, fields, protocol";
 /// The columns of a row as [`super::row::Stored`] takes them.
 const ROW: &str = "time, publisher, subtopic, name, unit, fields, protocol, value_number, value_text, value_bool, value_data, \
     sum, update_time, WRITETIME(fields)";
@@ -30,6 +32,10 @@ const ROW: &str = "time, publisher, subtopic, name, unit, fields, protocol, valu
 /// Those of one table of rows.
 pub(super) struct RowStatements {
     pub(super) put_row: PreparedStatement,
+    pub(super) put_number: PreparedStatement,
+    pub(super) put_text: PreparedStatement,
+    pub(super) put_bool: PreparedStatement,
+    pub(super) put_data: PreparedStatement,
     pub(super) newest_rows: PreparedStatement,
     pub(super) oldest_rows: PreparedStatement,
     pub(super) ties: PreparedStatement,
@@ -102,13 +108,20 @@ impl RowStatements {
         let times = |rest: &str| {
             format!("SELECT time FROM {k}.{table} WHERE {BLOCK} AND time >= ? AND time <= ? {rest}LIMIT ?")
         };
+        let put_plain = async |value: &str| {
+            let values = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?";
+            p(format!("INSERT INTO {k}.{table} ({HEAD}, {value}) VALUES ({values}) USING TIMESTAMP ?")).await
+        };
         Ok(Self {
             put_row: p(format!(
-                "INSERT INTO {k}.{table} (channel, bucket, shard, time, publisher, subtopic, name, unit, fields, protocol, \
-                 value_number, value_text, value_bool, value_data, sum, update_time) \
+                "INSERT INTO {k}.{table} ({HEAD}, value_number, value_text, value_bool, value_data, sum, update_time) \
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?"
             ))
             .await?,
+            put_number: put_plain("value_number").await?,
+            put_text: put_plain("value_text").await?,
+            put_bool: put_plain("value_bool").await?,
+            put_data: put_plain("value_data").await?,
             newest_rows: p(rows("time >= ? AND time <= ?")).await?,
             oldest_rows: p(rows("time >= ? AND time <= ? ORDER BY time ASC")).await?,
             ties: p(rows("time = ?")).await?,
