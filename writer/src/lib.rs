@@ -5,6 +5,7 @@
 //! until the writer is upgraded.
 
 mod metrics;
+mod reading;
 mod resolve;
 mod uncommitted;
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use metrics::{Reason, Step, WriterMetrics};
 
+use crate::reading::Reading;
 use crate::resolve::{Dead, Resolved};
 use crate::uncommitted::{Uncommitted, advance};
 
@@ -105,23 +107,23 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
             retry: Retry::new(config.retry),
             config: &config,
             parts: &parts,
-            subscription,
             uncommitted: Uncommitted::default(),
             buried,
             shutdown: &shutdown,
         };
-        if let Err(Forgotten) = writer.work().await {
+        let mut reading = Reading::new(subscription, config.batch, config.pack);
+        if let Err(Forgotten) = writer.work(&mut reading).await {
             parts.metrics.rewinds_total.increment(1);
             tracing::warn!(
                 "the store may have forgotten what it took last; all that is not committed is read and stored again"
             );
-            let Writer { retry, subscription: ended, buried: done, .. } = writer;
-            drop(ended);
+            let Writer { retry, buried: done, .. } = writer;
+            drop(reading);
             let Some(again) = subscribe_again(&parts, retry, &shutdown).await else { return Ok(()) };
             (subscription, buried) = (again, done);
         } else {
             // What the store has forgotten just now comes again at the next start.
-            let _ = writer.commit().await;
+            let _ = writer.commit(&mut reading).await;
             return Ok(());
         }
     }
@@ -158,7 +160,6 @@ struct Forgotten;
 struct Writer<'a> {
     config: &'a Config,
     parts: &'a Parts,
-    subscription: Box<dyn Subscription>,
     uncommitted: Uncommitted,
     /// How far dead letters are kept; one a lane. What is read again is not buried again.
     buried: Vec<Position>,
@@ -168,23 +169,26 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Until shutdown.
-    async fn work(&mut self) -> Result<(), Forgotten> {
+    async fn work(&mut self, reading: &mut Reading) -> Result<(), Forgotten> {
         let mut commit_due = Instant::now() + self.config.commit_interval;
         loop {
             let batch = tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep_until(commit_due), if !self.uncommitted.is_empty() => None,
-                batch = self.subscription.next_batch(&self.config.batch) => Some(batch),
+                batch = reading.next() => Some(batch),
             };
             match batch {
                 None => {
-                    self.commit().await?;
+                    self.commit(reading).await?;
                     commit_due = Instant::now() + self.config.commit_interval;
                 }
                 Some(Ok(batch)) => {
-                    let read = Instant::now();
-                    let resolved = resolve::in_background(batch, self.config.pack).await;
-                    if !self.keep(resolved, read).await {
+                    let resolved = reading.resolved(batch).await;
+                    let is_kept = tokio::select! {
+                        is_kept = self.keep(resolved) => is_kept,
+                        never = reading.ahead() => match never {},
+                    };
+                    if !is_kept {
                         return Ok(());
                     }
                 }
@@ -201,7 +205,8 @@ impl Writer<'_> {
 
     /// Buries what can't be stored and stores the rest, as often as it takes. A lane with an entry of a newer version goes
     /// no further. `false`: stopped.
-    async fn keep(&mut self, resolved: Resolved, read: Instant) -> bool {
+    async fn keep(&mut self, resolved: Resolved) -> bool {
+        let began = Instant::now();
         let Resolved { rows, positions, dead, damaged, oldest, obstacles } = resolved;
         let records = rows.len();
         self.parts.metrics.damaged_total.increment(damaged);
@@ -210,21 +215,20 @@ impl Writer<'_> {
         if !stored {
             return false;
         }
-        self.measure(records, oldest, read);
+        self.measure(records, oldest, began);
         self.uncommitted.stored(positions);
         for (position, obstacle) in obstacles {
             tracing::error!(?position, %obstacle, "this lane stops here until this program is upgraded; nothing is lost");
-            self.subscription.withhold(position);
             self.parts.status.waits_for_upgrade();
         }
         true
     }
 
-    fn measure(&self, records: usize, oldest: Option<ReceivedAt>, read: Instant) {
+    fn measure(&self, records: usize, oldest: Option<ReceivedAt>, began: Instant) {
         let metrics = &self.parts.metrics;
         metrics.batches_total.increment(1);
         metrics.records_total.increment(records as u64);
-        metrics.batch_seconds.record(read.elapsed());
+        metrics.batch_seconds.record(began.elapsed());
         if let Some(oldest) = oldest {
             // A clock that was set back makes no time negative.
             let delay = clock::unix_micros().saturating_sub(oldest.as_micros()).max(0);
@@ -281,7 +285,7 @@ impl Writer<'_> {
     }
 
     /// Only what the store has made durable may be forgotten by the log.
-    async fn commit(&mut self) -> Result<(), Forgotten> {
+    async fn commit(&mut self, reading: &mut Reading) -> Result<(), Forgotten> {
         self.uncommitted.mark(Instant::now());
         if self.uncommitted.is_empty() {
             return Ok(());
@@ -298,7 +302,7 @@ impl Writer<'_> {
         if self.uncommitted.durable().is_empty() {
             return Ok(());
         }
-        match self.subscription.commit(self.uncommitted.durable()).await {
+        match reading.subscription.commit(self.uncommitted.durable()).await {
             Ok(()) => {
                 self.uncommitted.committed();
                 self.parts.status.succeeded();

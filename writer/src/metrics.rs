@@ -51,7 +51,7 @@ declare! {
         pub(crate) batches_total: Counter,
         /// Records stored, those included that replaced a row.
         pub(crate) records_total: Counter,
-        /// Time from having read a batch to having stored it, tries that failed included.
+        /// Time that it takes to store a batch, tries that failed included.
         pub(crate) batch_seconds: Histogram,
         /// Time from the reception of the oldest pack of a batch until the batch is stored.
         pub(crate) store_delay_seconds: Histogram,

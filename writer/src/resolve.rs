@@ -6,6 +6,7 @@ use domain::senml::{self, ErrorCode, PackLimits, Scratch};
 use domain::{Position, ReceivedAt};
 use log::{Batch, DeadLetter, Delivery, Undeliverable};
 use store::{Row, WriteRow};
+use tokio::task::JoinHandle;
 
 use crate::Obstacle;
 
@@ -31,11 +32,17 @@ pub(crate) struct Dead {
     pub(crate) code: ErrorCode,
 }
 
-/// Resolves a batch on a blocking thread.
-pub(crate) async fn in_background(batch: Batch, limits: PackLimits) -> Resolved {
-    tokio::task::spawn_blocking(move || resolve(batch, &limits))
-        .await
-        .expect("resolving accepts any bytes without a panic (property tests of domain::senml)")
+/// A batch that is being resolved on a blocking thread.
+pub(crate) struct Resolving(JoinHandle<Resolved>);
+
+impl Resolving {
+    pub(crate) fn begin(batch: Batch, limits: PackLimits) -> Self {
+        Self(tokio::task::spawn_blocking(move || resolve(batch, &limits)))
+    }
+
+    pub(crate) async fn resolved(self) -> Resolved {
+        self.0.await.expect("resolving accepts any bytes without a panic (property tests of domain::senml)")
+    }
 }
 
 fn resolve(mut batch: Batch, limits: &PackLimits) -> Resolved {
@@ -85,15 +92,15 @@ fn resolve(mut batch: Batch, limits: &PackLimits) -> Resolved {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bytes::Bytes;
     use domain::senml::Format;
     use domain::{ChannelId, ChannelProfile, Entry, Lane, Protocol, ReceivedAt, Subtopic, ThingId};
 
     use super::*;
 
-    fn at(offset: u64, entry: Result<&'static str, Undeliverable>) -> Delivery {
-        let entry = entry.map(|pack| Entry {
+    pub(crate) fn entry(pack: &'static str) -> Entry {
+        Entry {
             channel: ChannelId::from_bytes([1; 16]),
             profile: ChannelProfile::default(),
             publisher: ThingId::from_bytes([2; 16]),
@@ -102,11 +109,14 @@ mod tests {
             format: Format::Json,
             received: ReceivedAt::from_micros(1),
             payload: Bytes::from_static(pack.as_bytes()),
-        });
-        Delivery { position: Position { lane: Lane(0), offset }, entry }
+        }
     }
 
-    const GOOD: &str = r#"[{"n":"a","v":1},{"n":"b","v":2}]"#;
+    fn at(offset: u64, pack: Result<&'static str, Undeliverable>) -> Delivery {
+        Delivery { position: Position { lane: Lane(0), offset }, entry: pack.map(entry) }
+    }
+
+    pub(crate) const GOOD: &str = r#"[{"n":"a","v":1},{"n":"b","v":2}]"#;
 
     #[test]
     fn what_can_never_be_stored_is_dead_and_what_follows_is_stored() {

@@ -118,6 +118,8 @@ enum Question {
     Engines,
     /// The first part of this: packs on Kafka.
     EnginesAccept,
+    /// The second part: writers that find a backlog.
+    EnginesCatchUp,
 }
 
 fn main() -> ExitCode {
@@ -171,6 +173,9 @@ async fn run(bench: Bench) -> anyhow::Result<()> {
     }
     if bench.only.contains(&Question::EnginesAccept) {
         engines::accepting(&bench, &mut findings).await?;
+    }
+    if bench.only.contains(&Question::EnginesCatchUp) {
+        engines::catching_up(&bench, &mut findings).await?;
     }
     if bench.only.contains(&Question::Engines) {
         engines::all(&bench, &mut findings).await?;
