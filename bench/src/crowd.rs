@@ -1,9 +1,12 @@
 //! A crowd of slow and silent connections around a few honest publishers: what do they notice, and what is left of it?
 //!
 //! Rounds alternate between quiet and crowded, because only what the same machine did in the same minute can be compared.
-//! Whoever of the crowd is closed by the server comes back at once, for as long as the round lasts.
+//! Whoever of the crowd is closed by the server comes back at once, for as long as the round lasts. Memory is compared with that
+//! of a second server, which has as much published to it and never sees a crowd.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,8 +16,9 @@ use hyper::{Method, StatusCode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use serde_json::json;
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Thing;
@@ -32,6 +36,8 @@ pub const P99_RATIO_MAX: f64 = 2.0;
 const GATHER_MAX: Duration = Duration::from_secs(120);
 /// How long memory may take to come back: the allocator keeps what is free for 10 s, in case it is asked for again.
 const CALM_MAX: Duration = Duration::from_secs(60);
+/// How many times faster a server without a crowd is published to: nobody asks how long its packs take.
+const ALONE_PACE: f64 = 10.0;
 /// Between two looks at the server's memory.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,12 +75,12 @@ pub struct CrowdReport {
     pub packs_acknowledged: u64,
     /// Packs without an answer, or answered otherwise.
     pub packs_failed: u64,
-    /// The server's resident memory in bytes, once it had published for a while.
-    pub resident_before: u64,
-    /// The most of it.
+    /// The server's resident memory in bytes with the crowd, the most of all rounds.
     pub resident_peak: u64,
     /// What it came down to after the crowd was gone.
     pub resident_after: u64,
+    /// The most of a server that took as many packs without a crowd.
+    pub resident_alone: u64,
     /// What was read back.
     pub verdict: Verdict,
 }
@@ -93,11 +99,9 @@ pub fn raise_file_limit() {
 pub async fn crowd_test(program: &Path, crowd: &Crowd) -> anyhow::Result<CrowdReport> {
     raise_file_limit();
     let temporary = tempfile::tempdir()?;
-    let mut launch = Launch::serve(program, &temporary.path().join("data"));
-    launch.arguments.extend(crowd.arguments.iter().cloned());
+    let launch = launch(program, crowd, &temporary.path().join("data"));
     let (server, ready) = launch.start().await?;
-    let plan = Plan { run: rand::random(), channels: 1, things: 16, records_per_pack: 3 };
-    let ledger = Arc::new(Ledger::set_up(ready.address, &launch.admin, plan, None).await?);
+    let ledger = ledger(ready.address, &launch).await?;
     let large = crate::api::Fleet::create(ready.address, &launch.admin, 1, 1).await?;
     let target = Target {
         address: ready.address,
@@ -107,6 +111,7 @@ pub async fn crowd_test(program: &Path, crowd: &Crowd) -> anyhow::Result<CrowdRe
     fill(&target, &large.things[0]).await?;
     let mut crowding = Crowding {
         crowd,
+        thread: CrowdThread::start()?,
         server: &server,
         ledger: &ledger,
         target: Arc::new(target),
@@ -114,10 +119,9 @@ pub async fn crowd_test(program: &Path, crowd: &Crowd) -> anyhow::Result<CrowdRe
         acknowledged: 0,
         failed: 0,
     };
-    // The first packs grow what a server grows once.
+    // The first packs are slower than those behind them.
     crowding.publish().await?;
-    let resident_before = server.resident_bytes()?;
-    let (mut quiet_p99, mut crowded_p99, mut resident_peak) = (Vec::new(), Vec::new(), resident_before);
+    let (mut quiet_p99, mut crowded_p99, mut resident_peak) = (Vec::new(), Vec::new(), 0);
     for round in 1..=crowd.rounds_max {
         quiet_p99.push(crowding.publish().await?);
         let (p99, resident) = crowding.crowded_round().await?;
@@ -127,7 +131,8 @@ pub async fn crowd_test(program: &Path, crowd: &Crowd) -> anyhow::Result<CrowdRe
             break;
         }
     }
-    let resident_after = crowding.calm(resident_before).await?;
+    let resident_alone = crowding.alone(program).await?;
+    let resident_after = crowding.calm(resident_alone).await?;
     let Crowding { acknowledged, failed, seen, .. } = crowding;
     let verdict = ledger.verify(Duration::from_secs(60)).await?;
     server.end().await?;
@@ -138,21 +143,43 @@ pub async fn crowd_test(program: &Path, crowd: &Crowd) -> anyhow::Result<CrowdRe
         closed: seen.closed(),
         packs_acknowledged: acknowledged,
         packs_failed: failed,
-        resident_before,
         resident_peak,
         resident_after,
+        resident_alone,
         verdict,
     })
 }
 
 struct Crowding<'a> {
     crowd: &'a Crowd,
+    thread: CrowdThread,
     server: &'a Server,
     ledger: &'a Arc<Ledger>,
     target: Arc<Target>,
     seen: Arc<Seen>,
     acknowledged: u64,
     failed: u64,
+}
+
+/// Where the crowd runs: beside the publishers in one thread it would hold them up by itself.
+struct CrowdThread(Option<Runtime>);
+
+impl CrowdThread {
+    fn start() -> std::io::Result<Self> {
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("it runs until it is dropped").handle()
+    }
+}
+
+impl Drop for CrowdThread {
+    fn drop(&mut self) {
+        // Waiting for it would hold up the runtime that this is dropped in.
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 impl Crowding<'_> {
@@ -183,10 +210,11 @@ impl Crowding<'_> {
         for number in 0..self.crowd.connections {
             let (target, seen) = (Arc::clone(&self.target), Arc::clone(&self.seen));
             let (gathered, stop) = (Arc::clone(&gathered), stop.clone());
-            members.spawn(async move {
+            let member = async move {
                 let member = client::crowd_in(number, &target, &seen, &gathered);
                 stop.run_until_cancelled(member).await
-            });
+            };
+            members.spawn_on(member, self.thread.handle());
         }
         let wanted = self.crowd.connections as u64;
         let gathering = async {
@@ -208,12 +236,44 @@ impl Crowding<'_> {
         Ok((p99?, resident?))
     }
 
-    /// Waits until memory is back where it was, with the stated slack, or for as long as it may take.
-    async fn calm(&self, before: u64) -> anyhow::Result<u64> {
+    /// Publishes as many packs to a server without a crowd, at several times the pace: the most memory that it takes.
+    async fn alone(&self, program: &Path) -> anyhow::Result<u64> {
+        let temporary = tempfile::tempdir()?;
+        let launch = launch(program, self.crowd, &temporary.path().join("data"));
+        let (server, ready) = launch.start().await?;
+        let ledger = ledger(ready.address, &launch).await?;
+        let load = Load {
+            connections: self.crowd.publishers,
+            pace: Pace::Open(ALONE_PACE * self.crowd.packs_per_second),
+            packs: Some(self.acknowledged),
+            duration: None,
+            resend: false,
+        };
+        let (mut most, mut looks) = (0, interval(LOOK_PAUSE));
+        let mut published = pin!(ledger.publish(&load, CancellationToken::new()));
+        let published = loop {
+            tokio::select! {
+                published = &mut published => break published?,
+                _ = looks.tick() => most = server.resident_bytes()?.max(most),
+            }
+        };
+        if published.packs_acknowledged < self.acknowledged {
+            bail!(
+                "only {} of {} packs were accepted without a crowd",
+                published.packs_acknowledged,
+                self.acknowledged
+            );
+        }
+        server.end().await?;
+        Ok(most)
+    }
+
+    /// Waits until memory is no more than without a crowd, with the stated slack, or for as long as it may take.
+    async fn calm(&self, alone: u64) -> anyhow::Result<u64> {
         let deadline = Instant::now() + CALM_MAX;
         loop {
             let resident = self.server.resident_bytes()?;
-            if is_back(before, resident) || Instant::now() > deadline {
+            if is_back(alone, resident) || Instant::now() > deadline {
                 return Ok(resident);
             }
             sleep(LOOK_PAUSE).await;
@@ -221,9 +281,21 @@ impl Crowding<'_> {
     }
 }
 
-/// Whether memory is back where it was: within a third, because the store's own buffers grow with what is published meanwhile.
-pub fn is_back(before: u64, after: u64) -> bool {
-    after <= before + before / 3
+/// Whether memory is back where it would be without the crowd: within a third, because the store's own buffers grow, and are emptied
+/// from time to time.
+pub fn is_back(alone: u64, after: u64) -> bool {
+    after <= alone + alone / 3
+}
+
+fn launch(program: &Path, crowd: &Crowd, data: &Path) -> Launch {
+    let mut launch = Launch::serve(program, data);
+    launch.arguments.extend(crowd.arguments.iter().cloned());
+    launch
+}
+
+async fn ledger(address: SocketAddr, launch: &Launch) -> anyhow::Result<Arc<Ledger>> {
+    let plan = Plan { run: rand::random(), channels: 1, things: 16, records_per_pack: 3 };
+    Ok(Arc::new(Ledger::set_up(address, &launch.admin, plan, None).await?))
 }
 
 /// Stores one large page: what those who do not read ask for.

@@ -349,7 +349,7 @@ impl CrowdOptions {
             print_crowd(&report);
         }
         let closed_all_kinds = report.closed.iter().all(|(_, closed)| *closed > 0);
-        let is_back = is_back(report.resident_before, report.resident_after);
+        let is_back = is_back(report.resident_alone, report.resident_after);
         Ok(report.verdict.holds() && report.p99_ratio <= P99_RATIO_MAX && closed_all_kinds && is_back)
     }
 }
@@ -364,10 +364,10 @@ fn print_crowd(report: &CrowdReport) {
     println!("  closed by the server {:?}", report.closed);
     let mib = |bytes: u64| bytes >> 20;
     println!(
-        "  resident MiB before {}, with the crowd {}, after {}",
-        mib(report.resident_before),
+        "  resident MiB with the crowd {}, after {}; with as many packs and no crowd {}",
         mib(report.resident_peak),
-        mib(report.resident_after)
+        mib(report.resident_after),
+        mib(report.resident_alone)
     );
     println!("ledger\n{}", report.verdict);
 }

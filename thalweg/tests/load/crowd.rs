@@ -33,7 +33,7 @@ async fn ten_thousand_slow_and_silent_connections_do_not_keep_publishers_waiting
     for (kind, closed) in &report.closed {
         assert!(*closed > 0, "none that is {kind} was closed: {seen}");
     }
-    assert!(is_back(report.resident_before, report.resident_after), "{seen}");
+    assert!(is_back(report.resident_alone, report.resident_after), "{seen}");
 }
 
 /// What an idle connection may take.
