@@ -100,4 +100,14 @@ impl Cluster {
         let listen = text.lines().find_map(|line| line.strip_prefix("listen="));
         Ok(listen.with_context(|| format!("{node} does not listen"))?.parse()?)
     }
+
+    /// What the engines gave as this variable, such as `THALWEG_KAFKA_BROKERS`.
+    ///
+    /// # Errors
+    /// When they gave none.
+    pub fn engine(&self, variable: &str) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.directory.join("addresses"))?;
+        let value = text.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix('='));
+        Ok(value.with_context(|| format!("the engines gave no {variable}"))?.to_owned())
+    }
 }

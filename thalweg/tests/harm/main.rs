@@ -12,6 +12,7 @@ mod receiver;
 
 mod deliveries;
 mod faults;
+mod feed;
 mod outages;
 mod revocation;
 
@@ -19,6 +20,11 @@ use std::path::Path;
 
 use thalweg_bench::cluster::Cluster;
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::harness::Thing;
+
+const PACK: &str = r#"[{"n":"a","v":1}]"#;
+const CONTROL_PLANES: [&str; 2] = ["control-plane-1", "control-plane-2"];
 
 /// Waits until no other test harms the cluster, and keeps the others waiting as long as the guard lives.
 async fn alone() -> MutexGuard<'static, ()> {
@@ -29,4 +35,15 @@ async fn alone() -> MutexGuard<'static, ()> {
 fn cluster() -> Cluster {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/cluster");
     Cluster::from_environment(&script).unwrap()
+}
+
+/// A thing as each of the ingest nodes sees it, without the proxy.
+fn at_each_node(thing: &Thing) -> [Thing; 2] {
+    let base = |node| format!("http://{}", cluster().address_of(node).unwrap());
+    ["ingest-1", "ingest-2"].map(|node| Thing { base: base(node), ..thing.clone() })
+}
+
+/// The status that a publish is answered with.
+async fn status(thing: &Thing) -> u16 {
+    thing.post("").body(PACK).send().await.unwrap().status().as_u16()
 }

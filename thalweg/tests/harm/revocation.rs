@@ -5,24 +5,13 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::cluster;
 use crate::harness::{Server, Thing, User};
+use crate::{at_each_node, status};
 
-const PACK: &str = r#"[{"n":"a","v":1}]"#;
 /// What is promised while the change feed can be read.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked for.
 const ROUNDS: usize = 10;
-
-/// A thing as each of the ingest nodes sees it, without the proxy.
-fn at_each_node(thing: &Thing) -> Vec<Thing> {
-    let base = |node| format!("http://{}", cluster().address_of(node).unwrap());
-    ["ingest-1", "ingest-2"].map(|node| Thing { base: base(node), ..thing.clone() }).to_vec()
-}
-
-async fn status(thing: &Thing) -> u16 {
-    thing.post("").body(PACK).send().await.unwrap().status().as_u16()
-}
 
 /// Has each node cache that the thing may publish, takes that away, and sees it gone everywhere in time.
 async fn revoked(user: &User<'_>, wanted: u16, revoke: impl AsyncFn(&User<'_>, &Thing)) {
