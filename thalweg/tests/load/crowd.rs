@@ -14,13 +14,13 @@ use crate::raw::{dial, exchange};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_slow_and_silent_connections_do_not_keep_publishers_waiting() {
     let _alone = alone().await;
-    // As `make soak` does for minutes with the usual times. Half as long a time-out is twice as many that come again meanwhile.
-    let timeouts = ["--header-timeout", "10s", "--body-timeout", "10s", "--write-timeout", "10s"];
+    // As `make soak` does for minutes with the usual times.
+    let timeouts = ["--header-timeout", "5s", "--body-timeout", "5s", "--write-timeout", "5s"];
     let crowd = Crowd {
         connections: 10_000,
         rounds: 3,
-        rounds_max: 5,
-        phase: Duration::from_secs(11),
+        rounds_max: 7,
+        phase: Duration::from_secs(6),
         publishers: 8,
         packs_per_second: 100.0,
         arguments: timeouts.map(String::from).to_vec(),
@@ -29,9 +29,7 @@ async fn ten_thousand_slow_and_silent_connections_do_not_keep_publishers_waiting
     let seen = serde_json::to_string(&report).unwrap();
     println!("{seen}");
     assert!(report.verdict.holds() && report.packs_failed == 0, "{seen}");
-    // `make soak` holds it to the bound, in minutes on a quiet machine. Here crowd, publishers and server share two cores with
-    // what the tests before have left behind, and one run says 1.6 and the next one 2.3.
-    assert!(report.p99_ratio <= 1.5 * P99_RATIO_MAX, "{seen}");
+    assert!(report.p99_ratio <= P99_RATIO_MAX, "{seen}");
     for (kind, closed) in &report.closed {
         assert!(*closed > 0, "none that is {kind} was closed: {seen}");
     }
