@@ -10,6 +10,7 @@ mod page;
 mod query;
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use service::telemetry::{Chain, Quiet};
 use service::{ApiError, clock};
 use store::planner::{self, Bounds, CursorKey, ReadError};
 use store::{Store, StoreError};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::ChannelReader;
 pub use crate::metrics::{Outcome, ReaderMetrics};
@@ -51,6 +52,9 @@ impl fmt::Debug for Parts {
     }
 }
 
+/// Bytes of a page that is printed where requests are answered. A larger one would keep those waiting that come behind it, and is
+/// printed elsewhere.
+const PRINTED_AT_ONCE_BYTES: usize = 64 << 10;
 /// Bytes of a page that is made at once. One that is larger takes a place first: nobody knows how large a page is before it was
 /// read, and nearly all are far smaller.
 const SMALL_PAGE_BYTES: usize = 1 << 20;
@@ -64,7 +68,7 @@ const LARGE_PAGE_WAIT_MAX: Duration = Duration::from_secs(5);
 struct App {
     parts: Parts,
     /// Places for large pages.
-    large_pages: Semaphore,
+    large_pages: Arc<Semaphore>,
     /// While the authority is away, or the store, each read fails.
     access_failures: Quiet,
     store_failures: Quiet,
@@ -74,7 +78,7 @@ struct App {
 pub fn router(parts: Parts) -> Router {
     let app = App {
         parts,
-        large_pages: Semaphore::new(LARGE_PAGES_MAX),
+        large_pages: Arc::new(Semaphore::new(LARGE_PAGES_MAX)),
         access_failures: Quiet::default(),
         store_failures: Quiet::default(),
     };
@@ -131,14 +135,22 @@ async fn page(app: &App, reader: ChannelReader, query: Option<String>) -> Result
     let page = page.map_err(|error| app.refusal(error))?;
     parts.metrics.page_seconds.record(began.elapsed());
     parts.metrics.records_total.increment(page.rows.len() as u64);
-    let answer = page::render(reader.channel, limit, &page);
-    drop((page, place));
-    Ok(answer)
+    if page.bytes <= PRINTED_AT_ONCE_BYTES {
+        return Ok(page::render(reader.channel, limit, &page));
+    }
+    // The rows go there, too: to let go of many takes time. The place stays taken until they are gone, waited for or not.
+    let print = move || {
+        let answer = page::render(reader.channel, limit, &page);
+        drop((page, place));
+        answer
+    };
+    Ok(tokio::task::spawn_blocking(print).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())))
 }
 
 impl App {
-    async fn place_for_large_page(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        let place = tokio::time::timeout(LARGE_PAGE_WAIT_MAX, self.large_pages.acquire()).await;
+    async fn place_for_large_page(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.large_pages).acquire_owned();
+        let place = tokio::time::timeout(LARGE_PAGE_WAIT_MAX, place).await;
         let busy = |_| ApiError::unavailable("too many large pages are being read; ask again");
         Ok(place.map_err(busy)?.expect("the semaphore is never closed"))
     }

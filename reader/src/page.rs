@@ -5,8 +5,8 @@ use axum::response::{IntoResponse as _, Response};
 use domain::ChannelId;
 use http::header;
 use serde::Serialize;
+use store::Messages;
 use store::planner::{Page, TotalRelation};
-use store::{Messages, Row};
 
 /// Bytes of a page beside its rows, and somewhat more.
 const PAGE_FIELDS_BYTES: usize = 2 << 10;
@@ -26,7 +26,7 @@ pub(crate) fn render(channel: ChannelId, limit: usize, page: &Page) -> Response 
         next: page.next.as_deref(),
     };
     // Doubled as it grows, a large page would take twice as much as it needs.
-    let mut json = Vec::with_capacity(PAGE_FIELDS_BYTES + page.rows.iter().map(Row::bytes).sum::<usize>());
+    let mut json = Vec::with_capacity(PAGE_FIELDS_BYTES + page.bytes);
     serde_json::to_writer(&mut json, &body).expect("every field has a JSON form");
     json.shrink_to_fit();
     ([(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()

@@ -44,6 +44,6 @@ impl Found {
     }
 
     pub(crate) fn scanned(self) -> Scanned {
-        Scanned { more: self.is_full(), rows: self.rows }
+        Scanned { more: self.is_full(), bytes: self.bytes, rows: self.rows }
     }
 }

@@ -29,7 +29,7 @@ impl Inner {
         let bytes = &AtomicUsize::new(0);
         let scans = stream::iter(scans.into_iter().enumerate()).map(|(number, scan)| async move {
             if number > 0 && bytes.load(Ordering::Relaxed) >= bytes_max {
-                return Ok::<_, StoreError>(Scanned { rows: Vec::new(), more: true });
+                return Ok::<_, StoreError>(Scanned { more: true, ..Scanned::default() });
             }
             let slice = Slice { inner: self, statements, channel: channel.as_uuid(), block: scan.block };
             let mut found = Found::within(&scan);

@@ -117,7 +117,7 @@ impl<'a> View<'a> {
         let mut bytes = 0;
         let scan = |(number, scan)| {
             if number > 0 && bytes >= bytes_max {
-                return Ok(Scanned { rows: Vec::new(), more: true });
+                return Ok(Scanned { more: true, ..Scanned::default() });
             }
             let found = self.rows(channel, scan)?;
             bytes += found.bytes;

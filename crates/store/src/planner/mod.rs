@@ -55,6 +55,8 @@ pub enum Start {
 pub struct Page {
     /// The rows, in order of time in the query's direction; ties by publisher, subtopic, name and unit.
     pub rows: Vec<Row>,
+    /// Bytes that they take ([`Row::bytes`]).
+    pub bytes: usize,
     /// Rows on the pages before.
     pub offset: u64,
     /// Rows on all pages. With a filter, later pages repeat what the first one found.
@@ -212,7 +214,7 @@ impl Reading<'_> {
             Wants::Found(seek) => self.unfiltered(*seek, None, offset, total.passed()).await,
             _ => {
                 let (total, relation) = (total.passed(), TotalRelation::Exact);
-                Ok(Page { rows: Vec::new(), offset, total, relation, next: None })
+                Ok(Page { rows: Vec::new(), bytes: 0, offset, total, relation, next: None })
             }
         }
     }
@@ -276,7 +278,7 @@ impl Reading<'_> {
             }
             page.take(row)?;
         }
-        let rows = page.rows;
+        let PageRows { rows, bytes, .. } = page;
         let before = offset + rows.len() as u64;
         let next = match rows.last() {
             Some(last) if more => {
@@ -285,7 +287,7 @@ impl Reading<'_> {
             _ => None,
         };
         let total = at_least_shown(total, offset, &rows, more);
-        Ok(Page { rows, offset, total, relation: TotalRelation::Exact, next })
+        Ok(Page { rows, bytes, offset, total, relation: TotalRelation::Exact, next })
     }
 
     /// Examines rows until the page is full and there is one more. The first page goes on to the bound, for its total.
@@ -316,7 +318,7 @@ impl Reading<'_> {
                 break;
             }
         }
-        let rows = page.rows;
+        let PageRows { rows, bytes, .. } = page;
         // The row behind the last one examined decides whether that was the end.
         let stopped = examined > 0 && walk.next().await?.is_some();
         if stopped && skip > 0 && found <= skip {
@@ -330,7 +332,7 @@ impl Reading<'_> {
         let after = goes_on_behind.filter(|_| more || stopped).map(Row::key);
         let next = after.map(|after| self.key.seal(self.query, &Place { after, before, total: Some(total) }));
         let (total, relation) = (at_least_shown(total.0, offset, &rows, more), total.1);
-        Ok(Page { rows, offset, total, relation, next })
+        Ok(Page { rows, bytes, offset, total, relation, next })
     }
 }
 

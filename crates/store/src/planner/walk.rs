@@ -64,6 +64,8 @@ struct Bucket {
 struct Shard {
     block: Block,
     rows: VecDeque<Row>,
+    /// Bytes of these rows.
+    bytes: usize,
     after: Option<RowKey>,
     exhausted: bool,
 }
@@ -108,8 +110,8 @@ impl<'a> Walk<'a> {
                 }
                 Some(bucket) if bucket.shards.iter().any(Shard::wants_rows) => self.load_rows().await?,
                 Some(bucket) => {
-                    if let Some(row) = bucket.take_first(self.direction) {
-                        self.held_bytes -= row.bytes();
+                    if let Some((row, bytes)) = bucket.take_first(self.direction) {
+                        self.held_bytes -= bytes;
                         return Ok(Some(row));
                     }
                     self.buckets.pop_front();
@@ -169,13 +171,13 @@ impl<'a> Walk<'a> {
         if answers.len() != shards.len() {
             return Err(StoreError::Damaged("the store answered another number of scans than asked".into()));
         }
-        for (shard, Scanned { rows, more }) in shards.iter_mut().zip(answers) {
+        for (shard, Scanned { rows, bytes, more }) in shards.iter_mut().zip(answers) {
             shard.exhausted = !more;
             if let Some(last) = rows.last().filter(|_| more) {
                 shard.after = Some(last.key());
             }
-            self.held_bytes += rows.iter().map(Row::bytes).sum::<usize>();
-            shard.rows = rows.into();
+            self.held_bytes += bytes;
+            (shard.rows, shard.bytes) = (rows.into(), bytes);
         }
         Ok(())
     }
@@ -183,22 +185,30 @@ impl<'a> Walk<'a> {
 
 impl Shard {
     fn new(block: Block, after: Option<RowKey>) -> Self {
-        Self { block, rows: VecDeque::new(), after, exhausted: false }
+        Self { block, rows: VecDeque::new(), bytes: 0, after, exhausted: false }
     }
 
     fn wants_rows(&self) -> bool {
         self.rows.is_empty() && !self.exhausted
     }
+
+    /// The first row, and its share of the bytes: as much as each of the others, because to look at it again would take longer than
+    /// all the rest.
+    fn take_first(&mut self) -> Option<(Row, usize)> {
+        let bytes = self.bytes.checked_div(self.rows.len())?;
+        self.bytes -= bytes;
+        Some((self.rows.pop_front()?, bytes))
+    }
 }
 
 impl Bucket {
-    fn take_first(&mut self, direction: Direction) -> Option<Row> {
+    fn take_first(&mut self, direction: Direction) -> Option<(Row, usize)> {
         let with_rows = self.shards.iter_mut().filter(|shard| !shard.rows.is_empty());
         let first = with_rows.min_by(|a, b| match (a.rows.front(), b.rows.front()) {
             (Some(a), Some(b)) => compare(direction, a, b),
             _ => Ordering::Equal,
         });
-        first.and_then(|shard| shard.rows.pop_front())
+        first.and_then(Shard::take_first)
     }
 }
 

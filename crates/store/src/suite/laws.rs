@@ -97,6 +97,7 @@ pub async fn large_rows_are_read_in_parts(home: &mut dyn Home) {
                     store.rows(channel(1), BucketWidth::Hour.into(), vec![scan.clone(), scan], 0).await;
                 let answers = answers.expect("rows can be read");
                 let bytes: usize = answers[0].rows.iter().map(Row::bytes).sum();
+                assert_eq!(answers[0].bytes, bytes);
                 assert!(bytes < bytes_max + 11_000, "{bytes} of {bytes_max}");
                 assert!(answers[0].rows.len() <= limit);
                 if !answers[0].rows.is_empty() && answers[1].rows.is_empty() {
