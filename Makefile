@@ -7,6 +7,8 @@ CONTRACT ?= ../shared/contract/seed_contract.py
 CONTRACT_SECTIONS = users things channels connect access messages orgs groups policies keys webhooks
 # The tests that need real engines; `cargo test` by itself leaves them out.
 ENGINES = thalweg-control-plane/engines,thalweg-log/engines,thalweg-outbound/engines,thalweg-service/engines,thalweg-store/engines
+# The bench of the whole pipeline: nothing tests it, but it is checked.
+PIPELINE = thalweg-bench/pipeline
 # Tests that `cargo test` leaves out also with these: they need the whole machine, or a cluster.
 BY_NAME = --test load --test cluster --test harm
 # What these keep is in memory, if there is room: most of what they would wait for is the disk.
@@ -43,15 +45,17 @@ build:
 
 test:
 	$(MAKE) --no-print-directory --jobs=2 check fetched
-	$(MAKE) --no-print-directory load-test unit contract schema-test cluster-test
+	$(MAKE) --no-print-directory load-test
+	$(MAKE) --no-print-directory --jobs=2 unit contract schema-test
+	$(MAKE) --no-print-directory cluster-test
 
 # The documentation with the features of the lints, and with `--examples`, of which there are none, because that takes the
 # features of the tests in: with any others, cargo would check dependencies, and us, once more.
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features $(ENGINES) --quiet -- -D warnings
-	$(CARGO) clippy --workspace $(BY_NAME) --features $(ENGINES) --quiet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --lib --bins --examples --features $(ENGINES) --quiet
+	$(CARGO) clippy --workspace --all-targets --features $(ENGINES),$(PIPELINE) --quiet -- -D warnings
+	$(CARGO) clippy --workspace $(BY_NAME) --features $(ENGINES),$(PIPELINE) --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --lib --bins --examples --features $(ENGINES),$(PIPELINE) --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences not checked"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck -x deploy/engines deploy/cluster deploy/contract deploy/scratch deploy/schemathesis deploy/verifiers deploy/engines.d/*.sh; else echo "shellcheck is not installed: scripts not checked"; fi
 	@deploy/check
@@ -120,7 +124,7 @@ generated: built
 
 # The product and what measures it, in one go: the second of two would build dependencies again with other features.
 measuring:
-	$(CARGO) build --release --quiet --package thalweg --package thalweg-bench
+	$(CARGO) build --release --quiet --package thalweg --package thalweg-bench --features $(PIPELINE)
 
 # One run of each: the product against bare parts, then its parts by themselves.
 bench: measuring

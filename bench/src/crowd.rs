@@ -25,6 +25,7 @@ use crate::api::Thing;
 use crate::http::Connection;
 use crate::ledger::{Ledger, Load, Pace, Plan, Verdict};
 use crate::server::{Launch, Server};
+use crate::statistics::median;
 
 mod client;
 
@@ -332,10 +333,4 @@ async fn fill(target: &Target, thing: &Thing) -> anyhow::Result<()> {
 
 fn ratio(crowded: &[f64], quiet: &[f64]) -> f64 {
     median(crowded) / median(quiet)
-}
-
-fn median(numbers: &[f64]) -> f64 {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }

@@ -12,3 +12,4 @@ pub mod http;
 pub mod kills;
 pub mod ledger;
 pub mod server;
+pub mod statistics;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use thalweg_bench::statistics::median;
 
 use crate::machine::Machine;
 
@@ -48,11 +49,9 @@ impl Findings {
 
     /// Takes down what the rounds gave, with the absolute figures behind it, and says so at once.
     pub(crate) fn add(&mut self, question: &'static str, goal: Goal, rounds: Vec<f64>, absolute: String) {
-        let mut sorted = rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (Some(min), Some(max)) = (sorted.first(), sorted.last()) else { return };
-        let finding =
-            Finding { question, goal, median: median(&sorted), min: *min, max: *max, rounds, absolute };
+        let [min, max] = [f64::min, f64::max].map(|of| rounds.iter().copied().reduce(of));
+        let (Some(min), Some(max)) = (min, max) else { return };
+        let finding = Finding { question, goal, median: median(&rounds), min, max, rounds, absolute };
         println!("{finding}");
         self.findings.push(finding);
     }
@@ -65,12 +64,6 @@ impl Findings {
         std::fs::write(&path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
         Ok(path)
     }
-}
-
-/// The middle of numbers that are sorted; of an even count, the mean of the middle two.
-pub(crate) fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
 impl Finding {
@@ -109,16 +102,5 @@ impl fmt::Display for Findings {
             write!(f, "\n{finding}")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }

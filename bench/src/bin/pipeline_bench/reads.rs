@@ -11,11 +11,12 @@ use thalweg_bench::api::{self, PAGE_RECORDS_MAX, PageStart};
 use thalweg_bench::http::Connection;
 use thalweg_bench::ledger::{Ledger, Load, Pace};
 use thalweg_bench::server::Launch;
+use thalweg_bench::statistics::median;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Bench;
-use crate::finding::{Findings, Goal, median};
+use crate::finding::{Findings, Goal};
 use crate::{footprint, load};
 
 /// Records of one pack while the channel is filled, and while it is written to.
@@ -154,7 +155,7 @@ impl Reader {
                 deep.push(self.millis(&comparison.deep).await?);
                 newest.push(self.millis(&comparison.newest).await?);
             }
-            let (deep, newest) = (middle(deep), middle(newest));
+            let (deep, newest) = (median(&deep), median(&newest));
             ratios.push(deep / newest);
             absolute = format!("e.g. {deep:.2} against {newest:.2} ms");
         }
@@ -192,7 +193,7 @@ impl Reader {
         while millis.len() < REQUESTS || Instant::now() < ends {
             millis.push(self.millis(path).await?);
         }
-        Ok(middle(millis))
+        Ok(median(&millis))
     }
 
     /// How long one page takes, to its last byte; a page is never empty.
@@ -203,9 +204,4 @@ impl Reader {
         ensure!(body.len() > 200, "{path} is an empty page: {}", String::from_utf8_lossy(&body));
         Ok(took.as_secs_f64() * 1_000.0)
     }
-}
-
-fn middle(mut millis: Vec<f64>) -> f64 {
-    millis.sort_by(f64::total_cmp);
-    median(&millis)
 }
