@@ -43,6 +43,7 @@ run:
 build:
 	$(CARGO) build --release --package thalweg
 
+# The load has the machine to itself; what needs no engines runs beside tests that wait for them.
 test:
 	$(MAKE) --no-print-directory --jobs=2 check fetched
 	$(MAKE) --no-print-directory load-test

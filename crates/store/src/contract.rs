@@ -506,7 +506,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_takes_what_json_prints_and_no_more_but_for_control_characters(text in any::<String>(), plain in r#"[^\x00-\x1f]{0,40}["\\]?[ !-~]{0,20}"#) {
+        fn a_text_takes_what_json_prints_and_no_more_but_for_control_characters(
+            text in any::<String>(),
+            plain in r#"[^\x00-\x1f]{0,40}["\\]?[ !-~]{0,20}"#,
+        ) {
             for text in [&text, &plain, &format!("{plain}{text}")] {
                 let printed = serde_json::to_string(text).unwrap().len() - 2;
                 prop_assert!(printed_bytes(text) >= printed);
