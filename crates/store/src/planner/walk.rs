@@ -43,8 +43,6 @@ pub(super) struct Walk<'a> {
     /// Rows wanted of one call.
     wanted: usize,
     buckets: VecDeque<Bucket>,
-    /// Bytes of the rows in there.
-    held_bytes: usize,
     /// Buckets to ask for in the next call.
     ahead: usize,
     /// Where the index goes on; `None` at its end.
@@ -93,7 +91,6 @@ impl<'a> Walk<'a> {
             after,
             wanted: wanted.max(1),
             buckets: VecDeque::new(),
-            held_bytes: 0,
             ahead: 1,
             index: Some(Index { after: None, limit: BLOCKS_FIRST }),
         }
@@ -110,8 +107,7 @@ impl<'a> Walk<'a> {
                 }
                 Some(bucket) if bucket.shards.iter().any(Shard::wants_rows) => self.load_rows().await?,
                 Some(bucket) => {
-                    if let Some((row, bytes)) = bucket.take_first(self.direction) {
-                        self.held_bytes -= bytes;
+                    if let Some(row) = bucket.take_first(self.direction) {
                         return Ok(Some(row));
                     }
                     self.buckets.pop_front();
@@ -147,6 +143,9 @@ impl<'a> Walk<'a> {
 
     /// Asks for rows of the shards that have none left, of the first bucket and some ahead.
     async fn load_rows(&mut self) -> Result<(), StoreError> {
+        let held: usize =
+            self.buckets.iter().flat_map(|bucket| &bucket.shards).map(|shard| shard.bytes).sum();
+        let room = HELD_BYTES_MAX.saturating_sub(held);
         let mut shards: Vec<&mut Shard> = self
             .buckets
             .iter_mut()
@@ -166,7 +165,6 @@ impl<'a> Walk<'a> {
                 bytes_max: BLOCK_BYTES_MAX,
             })
             .collect();
-        let room = HELD_BYTES_MAX.saturating_sub(self.held_bytes);
         let answers = self.store.rows(self.channel, self.profile, scans, room).await?;
         if answers.len() != shards.len() {
             return Err(StoreError::Damaged("the store answered another number of scans than asked".into()));
@@ -176,7 +174,6 @@ impl<'a> Walk<'a> {
             if let Some(last) = rows.last().filter(|_| more) {
                 shard.after = Some(last.key());
             }
-            self.held_bytes += bytes;
             (shard.rows, shard.bytes) = (rows.into(), bytes);
         }
         Ok(())
@@ -192,17 +189,16 @@ impl Shard {
         self.rows.is_empty() && !self.exhausted
     }
 
-    /// The first row, and its share of the bytes: as much as each of the others, because to look at it again would take longer than
+    /// The first row. Its share of the bytes is as much as each of the others', because to look at it again would take longer than
     /// all the rest.
-    fn take_first(&mut self) -> Option<(Row, usize)> {
-        let bytes = self.bytes.checked_div(self.rows.len())?;
-        self.bytes -= bytes;
-        Some((self.rows.pop_front()?, bytes))
+    fn take_first(&mut self) -> Option<Row> {
+        self.bytes -= self.bytes.checked_div(self.rows.len())?;
+        self.rows.pop_front()
     }
 }
 
 impl Bucket {
-    fn take_first(&mut self, direction: Direction) -> Option<(Row, usize)> {
+    fn take_first(&mut self, direction: Direction) -> Option<Row> {
         let with_rows = self.shards.iter_mut().filter(|shard| !shard.rows.is_empty());
         let first = with_rows.min_by(|a, b| match (a.rows.front(), b.rows.front()) {
             (Some(a), Some(b)) => compare(direction, a, b),
